@@ -1,0 +1,107 @@
+//! A program of one's own on the public API: two kinds of job in a queue, with a context made
+//! from the environment, and the whole command line around them. The fault tests run it: its jobs
+//! leave marks when they start and end, so that what really ran can be counted, and misbehave
+//! in chosen ways.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use longshore::config::{SettingError, WorkerSettings};
+use longshore::job::{Done, Failure, JobResult};
+use longshore::worker::{Attempt, Job};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The file that marks go to, one line each: `start|end ID ATTEMPT PID`.
+#[derive(Debug)]
+struct Marks(PathBuf);
+
+impl Marks {
+    fn from_environment(_: &WorkerSettings) -> Result<Self, Vec<SettingError>> {
+        match std::env::var_os("PROBE_MARKS") {
+            Some(path) => Ok(Self(path.into())),
+            None => Err(vec![SettingError::new(
+                "PROBE_MARKS",
+                "is not set",
+                "name the file for the marks",
+            )]),
+        }
+    }
+
+    /// One write of one line to a file opened for appending: whole, whoever else writes.
+    fn leave(&self, what: &str, attempt: &Attempt) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.0)?;
+        let (id, number) = (attempt.job_id(), attempt.number());
+        let line = format!("{what} {id} {number} {}\n", std::process::id());
+        file.write_all(line.as_bytes())
+    }
+}
+
+/// Takes its time between two marks.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Sleep {
+    ms: u64,
+}
+
+impl Job for Sleep {
+    const KIND: &'static str = "probe.sleep";
+    type Context = Marks;
+
+    async fn run(self, marks: &Marks, attempt: &Attempt) -> JobResult {
+        marks.leave("start", attempt)?;
+        tokio::time::sleep(Duration::from_millis(self.ms)).await;
+        marks.leave("end", attempt)?;
+        Ok(Done)
+    }
+}
+
+/// How a job may fail.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Way {
+    Retry,
+    Permanent,
+    Panic,
+    Hang,
+    Nul,
+}
+
+/// Fails in a chosen way, always.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Fail {
+    way: Way,
+}
+
+impl Job for Fail {
+    const KIND: &'static str = "probe.fail";
+    type Context = Marks;
+
+    async fn run(self, marks: &Marks, attempt: &Attempt) -> JobResult {
+        marks.leave("start", attempt)?;
+        match self.way {
+            Way::Retry => Err(Failure::retry("probe_retry", "failing on purpose")),
+            Way::Permanent => Err(Failure::permanent("probe_permanent", "failing for ever")),
+            Way::Nul => Err(Failure::permanent(
+                "probe_nul",
+                "a NUL: \0, and a \u{1b}[31mcolour",
+            )),
+            Way::Panic => std::panic::resume_unwind(Box::new("panicking on purpose")),
+            Way::Hang => {
+                std::future::pending::<()>().await;
+                Ok(Done)
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    longshore::App::new()
+        .job_with::<Sleep>("probe", Marks::from_environment)
+        .job_with::<Fail>("probe", Marks::from_environment)
+        .run()
+}

@@ -1,0 +1,11 @@
+//! Operations that the command line, the API and the dashboard share.
+
+mod acceptance;
+mod submission;
+mod view;
+mod waiter;
+
+pub use acceptance::Acceptance;
+pub use submission::{FieldError, Refusal, Submission};
+pub use view::complete;
+pub use waiter::Waiter;

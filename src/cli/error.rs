@@ -1,0 +1,111 @@
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use super::Output;
+use crate::config::{ConfigError, SettingError};
+use crate::intake::ServeError;
+use crate::node::NodeError;
+use crate::store::StoreError;
+
+/// Why a command ended badly, and with which exit code: 1 failed, 2 wrong usage or settings.
+#[derive(Debug)]
+pub(super) struct CliError {
+    code: u8,
+    lines: Vec<String>,
+}
+
+impl CliError {
+    /// Wrong usage or settings.
+    pub(super) fn usage(line: impl Into<String>) -> Self {
+        Self {
+            code: 2,
+            lines: vec![line.into()],
+        }
+    }
+
+    /// Everything that is wrong with the settings.
+    pub(super) fn wrong<E: Display>(errors: &[E]) -> Self {
+        Self {
+            code: 2,
+            lines: errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// It was asked rightly and did not work, with the causes.
+    pub(super) fn failed(error: impl Into<anyhow::Error>) -> Self {
+        let error: anyhow::Error = error.into();
+        Self {
+            code: 1,
+            lines: vec![format!("{error:#}")],
+        }
+    }
+
+    /// As [`CliError::failed`], from a text.
+    pub(super) fn message(line: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            lines: vec![line.into()],
+        }
+    }
+
+    /// It failed and everything has been said.
+    pub(super) const fn silent() -> Self {
+        Self {
+            code: 1,
+            lines: Vec::new(),
+        }
+    }
+
+    /// All that is wrong, on one line.
+    pub(super) fn text(&self) -> String {
+        self.lines.join("; ")
+    }
+
+    pub(super) fn report(self, out: Output) -> ExitCode {
+        for line in self.lines {
+            out.error(&line);
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Vec<SettingError>> for CliError {
+    fn from(errors: Vec<SettingError>) -> Self {
+        Self::wrong(&errors)
+    }
+}
+
+impl From<Vec<ConfigError>> for CliError {
+    fn from(errors: Vec<ConfigError>) -> Self {
+        Self::wrong(&errors)
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Schema(text) | StoreError::Url(text) => Self::usage(text),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        Self::usage(format!(
+            "{error}: choose another address with LONGSHORE_LISTEN or LONGSHORE_HEALTH_LISTEN"
+        ))
+    }
+}
+
+impl From<NodeError> for CliError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Schema(advice) => Self::usage(advice),
+            NodeError::Broker(error) => Self::usage(error.to_string()),
+            NodeError::Serve(error) => error.into(),
+            NodeError::Store(error) => error.into(),
+            error => Self::message(error.to_string()),
+        }
+    }
+}

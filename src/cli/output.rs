@@ -1,0 +1,44 @@
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+/// Where a command prints. A reader that goes away (`| head`) ends nothing badly: what it does
+/// not read is not written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output;
+
+impl Output {
+    /// A line for people.
+    pub(super) fn line(self, text: impl std::fmt::Display) {
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// An object for programs: one line of JSON.
+    pub(super) fn json(self, value: &impl Serialize) {
+        match serde_json::to_string(value) {
+            Ok(text) => self.line(text),
+            Err(error) => self.error(&format!("cannot be written as JSON: {error}")),
+        }
+    }
+
+    /// A line on stderr, in the form of every error.
+    pub(super) fn error(self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "error: {text}");
+    }
+
+    /// True when a person is reading.
+    pub(super) fn is_terminal(self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
+    /// Asks for a yes on the terminal; where there is none, nobody is there to ask.
+    pub(super) fn confirm(self, question: &str) -> bool {
+        if !(std::io::stdin().is_terminal() && self.is_terminal()) {
+            return true;
+        }
+        let _ = write!(std::io::stderr(), "{question} [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    }
+}

@@ -1,0 +1,137 @@
+use chrono::{DateTime, Utc};
+
+use super::output::Output;
+use super::table::{list, table, text};
+use crate::job::JobView;
+
+/// Longest error text in a table cell, in characters.
+const CELL: usize = 60;
+
+/// A list of jobs.
+pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool) {
+    if as_json {
+        jobs.iter().for_each(|job| out.json(job));
+        return;
+    }
+    if jobs.is_empty() {
+        out.line("no jobs");
+        return;
+    }
+    let mut rows = table(&[
+        "id", "queue", "kind", "state", "attempt", "created", "error",
+    ]);
+    for job in jobs {
+        rows.add_row([
+            job.id.to_string(),
+            job.queue.to_string(),
+            job.kind.to_string(),
+            job.state.to_string(),
+            job.attempt.to_string(),
+            moment(job.created_at),
+            job.error
+                .as_ref()
+                .map(|error| cell(&error.to_string()))
+                .unwrap_or_default(),
+        ]);
+    }
+    out.line(text(&mut rows));
+}
+
+/// One job, with its attempts.
+pub(super) fn job(out: Output, job: &JobView) {
+    out.line(format!("{} {} {}", job.id, job.kind, job.state));
+    let mut facts = list();
+    let limit = job.max_attempts.map(|max| format!(" of {max}"));
+    let optional = |at: Option<DateTime<Utc>>| at.map(moment).unwrap_or_default();
+    let rows = [
+        ("queue", job.queue.to_string()),
+        (
+            "attempt",
+            format!("{}{}", job.attempt, limit.unwrap_or_default()),
+        ),
+        ("created", moment(job.created_at)),
+        ("run at", optional(job.run_at)),
+        ("started", optional(job.started_at)),
+        ("finished", optional(job.finished_at)),
+        ("waiting for", job.waiting_for.clone().unwrap_or_default()),
+        (
+            "error",
+            job.error
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        ),
+        (
+            "result",
+            job.result
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        ),
+        ("tags", job.tags.join(", ")),
+        ("payload", line(job.payload.get())),
+    ];
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        facts.add_row([format!("  {name}"), value]);
+    }
+    out.line(text(&mut facts));
+    if !job.attempts.is_empty() {
+        attempts(out, job);
+    }
+}
+
+fn attempts(out: Output, job: &JobView) {
+    let mut rows = table(&["attempt", "outcome", "started", "took", "worker", "error"]);
+    for attempt in &job.attempts {
+        let took = attempt
+            .started_at
+            .map(|started| format!("{:.3} s", seconds(attempt.finished_at - started)));
+        rows.add_row([
+            attempt.number.to_string(),
+            attempt.outcome.clone(),
+            attempt.started_at.map(moment).unwrap_or_default(),
+            took.unwrap_or_default(),
+            attempt.worker.clone().unwrap_or_default(),
+            attempt
+                .error
+                .as_ref()
+                .map(|error| cell(&error.to_string()))
+                .unwrap_or_default(),
+        ]);
+    }
+    out.line(text(&mut rows));
+    for (attempt, error) in job
+        .attempts
+        .iter()
+        .filter_map(|a| Some((a, a.error.as_ref()?)))
+    {
+        let whole = line(&error.to_string());
+        if whole.chars().count() > CELL {
+            out.line(format!("  attempt {}: {whole}", attempt.number));
+        }
+    }
+}
+
+fn seconds(length: chrono::Duration) -> f64 {
+    length.as_seconds_f64()
+}
+
+fn moment(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
+}
+
+/// All of it on one line, without what a terminal would act on.
+fn line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// One line of at most [`CELL`] characters, without what a terminal would act on.
+pub(super) fn cell(text: &str) -> String {
+    let mut shown: String = line(text).chars().take(CELL).collect();
+    if text.chars().nth(CELL).is_some() {
+        shown.push('…');
+    }
+    shown
+}

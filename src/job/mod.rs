@@ -1,0 +1,30 @@
+//! What a job is and how it lives: pure values and pure decisions.
+//!
+//! **Invariant:** nothing here waits, connects or reads a clock. Time, randomness and the
+//! world's answers come in as arguments, so that every rule can be tested as a table.
+
+mod claim;
+mod decide;
+mod error;
+mod id;
+mod message;
+mod name;
+mod new_job;
+mod outcome;
+mod retry;
+mod state;
+mod view;
+
+pub use claim::{Claimed, Disposition, Standing, dispose};
+pub use decide::{Run, Transition, decide};
+pub use error::{ErrorClass, JobError};
+pub use id::{JobId, ProcessId};
+pub use message::{
+    APP_ID, Decoded, DispatchHeader, Foreign, Junk, Message, Publication, decode, storable_body,
+};
+pub use name::{Kind, NameError, QueueName};
+pub use new_job::{NewJob, Priority, Start, UniqueKey};
+pub use outcome::{Done, Failure, JobResult, Outcome};
+pub use retry::RetryPolicy;
+pub use state::State;
+pub use view::{AttemptView, JobView, waiting_for};

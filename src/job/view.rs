@@ -1,0 +1,174 @@
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{ErrorClass, JobError, JobId, Kind, NewJob, Priority, QueueName, Start, State};
+
+/// A job as people and programs see it: the JSON of the API and of `--json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobView {
+    /// UUIDv7.
+    pub id: JobId,
+    /// What it does.
+    pub kind: Kind,
+    /// Where it waits.
+    pub queue: QueueName,
+    /// Where it stands.
+    pub state: State,
+    /// As submitted.
+    pub payload: Box<RawValue>,
+    /// Its lane.
+    pub priority: Priority,
+    /// Free labels.
+    pub tags: Vec<String>,
+    /// The number of the current or last run; 0 before the first.
+    pub attempt: u32,
+    /// The job's own limit, or its queue's if this process knows the queue.
+    pub max_attempts: Option<u32>,
+    /// Not before this moment: the schedule, or the next retry.
+    pub run_at: Option<DateTime<Utc>>,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When the current or last run began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it came to its end.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What the handler returned.
+    pub result: Option<Box<RawValue>>,
+    /// Why it failed last, or why it was put off.
+    pub error: Option<JobError>,
+    /// Failed runs that counted, and the success as the last one.
+    pub attempts: Vec<AttemptView>,
+    /// Why it is not running now.
+    pub waiting_for: Option<String>,
+}
+
+impl JobView {
+    /// A job as it stands right after its acceptance.
+    ///
+    /// # Errors
+    /// When the payload is not JSON.
+    pub fn accepted(
+        job: &NewJob,
+        created_at: DateTime<Utc>,
+        state: State,
+    ) -> Result<Self, serde_json::Error> {
+        let due = match job.start {
+            _ if state != State::Scheduled => None,
+            Start::Now => None,
+            Start::At(at) => Some(at),
+            Start::After(delay) => chrono::Duration::from_std(delay)
+                .ok()
+                .and_then(|delay| created_at.checked_add_signed(delay)),
+        };
+        Ok(Self {
+            id: job.id,
+            kind: job.kind.clone(),
+            queue: job.queue.clone(),
+            state,
+            payload: serde_json::from_slice(&job.payload)?,
+            priority: job.priority,
+            tags: job.tags.clone(),
+            attempt: 0,
+            max_attempts: job.max_attempts,
+            run_at: due,
+            created_at,
+            started_at: None,
+            finished_at: None,
+            result: None,
+            error: None,
+            attempts: Vec::new(),
+            waiting_for: waiting_for(state, due, None),
+        })
+    }
+}
+
+/// One run of a job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// 1-based.
+    pub number: u32,
+    /// The process that ran it, as `host/pid`.
+    pub worker: Option<String>,
+    /// When it began, by the store's clock.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended, by the store's clock.
+    pub finished_at: DateTime<Utc>,
+    /// `succeeded` or `failed`.
+    pub outcome: String,
+    /// Why it failed.
+    pub error: Option<JobError>,
+}
+
+/// Why a job is not running now, for people; `None` when it runs or has come to its end.
+///
+/// `due` is when a waiting job may run; `error` is the job's last one, which is the reason for
+/// the wait only where the job was put off.
+#[must_use]
+pub fn waiting_for(
+    state: State,
+    due: Option<DateTime<Utc>>,
+    error: Option<&JobError>,
+) -> Option<String> {
+    let at = |due: DateTime<Utc>| due.to_rfc3339_opts(SecondsFormat::Secs, true);
+    match state {
+        State::Scheduled => Some(due.map_or_else(
+            || "scheduled".to_owned(),
+            |due| format!("scheduled for {}", at(due)),
+        )),
+        State::Retrying => {
+            let when = due.map_or_else(
+                || "retrying".to_owned(),
+                |due| format!("retrying at {}", at(due)),
+            );
+            match error.filter(|error| error.class == ErrorClass::Unavailable) {
+                Some(error) => Some(format!("{when}: {}", error.code)),
+                None => Some(when),
+            }
+        }
+        State::Queued => Some("waiting for a free worker".to_owned()),
+        State::Running | State::Succeeded | State::Dead | State::Cancelled => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_says_why_it_waits() {
+        let due = DateTime::from_timestamp(1_700_000_000, 123_000_000);
+        let refused = JobError::new(ErrorClass::Retryable, "smtp_451", "greylisted");
+        let down = JobError::new(ErrorClass::Unavailable, "smtp_connect", "no route");
+        let table = [
+            (
+                State::Scheduled,
+                None,
+                Some("scheduled for 2023-11-14T22:13:20Z"),
+            ),
+            (State::Queued, None, Some("waiting for a free worker")),
+            (
+                State::Queued,
+                Some(&down),
+                Some("waiting for a free worker"),
+            ),
+            (State::Running, Some(&refused), None),
+            (
+                State::Retrying,
+                Some(&refused),
+                Some("retrying at 2023-11-14T22:13:20Z"),
+            ),
+            (
+                State::Retrying,
+                Some(&down),
+                Some("retrying at 2023-11-14T22:13:20Z: smtp_connect"),
+            ),
+            (State::Succeeded, None, None),
+            (State::Dead, Some(&refused), None),
+            (State::Cancelled, None, None),
+        ];
+        for (state, error, text) in table {
+            assert_eq!(waiting_for(state, due, error).as_deref(), text, "{state}");
+        }
+    }
+}

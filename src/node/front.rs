@@ -1,0 +1,36 @@
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tower::ServiceExt;
+
+use crate::intake::{self, Problem, Readiness};
+
+/// Health, and the API once it is there.
+pub(super) fn front(readiness: Readiness, api: Option<Arc<OnceLock<Router>>>) -> Router {
+    let health = intake::health_routes(readiness);
+    let Some(api) = api else {
+        return intake::finish(health);
+    };
+    health.fallback(move |request: Request| {
+        let api = api.clone();
+        async move { forward(&api, request).await }
+    })
+}
+
+async fn forward(api: &OnceLock<Router>, request: Request) -> Response {
+    match api.get() {
+        Some(router) => match router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None => {
+            let detail = "the intake is starting: it waits for the database";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail)
+                .retry_after(1)
+                .into_response()
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One running process: wires store, broker, heartbeat, relay, worker and intake together,
+//! starts them in order and stops them in the opposite one.
+
+mod front;
+mod ground;
+mod startup;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Acceptance, Waiter};
+use crate::broker::{Broker, BrokerError};
+use crate::config::Queues;
+use crate::intake::{self, Intake, Readiness, ServeError};
+use crate::job::{JobId, JobView, Kind, QueueName};
+use crate::liveness::Progress;
+use crate::relay::Dispatcher;
+use crate::store::{NewProcess, Role, Store, StoreError};
+use crate::worker::{Handlers, Registry};
+use front::front;
+use ground::Ground;
+
+/// How long signing off may take when database or broker do not answer.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// What a process is to be.
+#[derive(Debug)]
+pub struct Plan {
+    /// For the register of processes.
+    pub role: Role,
+    /// Where jobs are recorded.
+    pub store: Arc<dyn Store>,
+    /// What moves them.
+    pub broker: Arc<dyn Broker>,
+    /// The queues there are.
+    pub queues: Arc<Queues>,
+    /// The kinds there are.
+    pub registry: Arc<Registry>,
+    /// Where HTTP is answered: API and health, or health alone.
+    pub listener: TcpListener,
+    /// Answers the API too.
+    pub intake: bool,
+    /// Works queues too.
+    pub work: Option<Work>,
+    /// Migrates an old or empty database instead of refusing it.
+    pub migrate: bool,
+}
+
+/// What a process works.
+#[derive(Debug)]
+pub struct Work {
+    /// Its queues.
+    pub queues: Vec<QueueName>,
+    /// What runs their kinds.
+    pub handlers: Arc<Handlers>,
+    /// How long it may finish its work once it drains.
+    pub shutdown_deadline: Duration,
+}
+
+/// Why a process could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The database's schema is not this program's.
+    #[error("{0}")]
+    Schema(String),
+    /// The store failed in a way that waiting does not mend.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The broker's objects are not what the configuration asks for.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The address cannot be had.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// It was told to stop before it had started.
+    #[error("stopped before the start was complete")]
+    Stopped,
+}
+
+/// Two requests to stop: the first drains, the second cuts the deadline short.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    /// Stop taking, finish what runs.
+    pub drain: CancellationToken,
+    /// Hand back what runs, now.
+    pub cut: CancellationToken,
+}
+
+/// A process at work.
+#[derive(Debug)]
+pub struct Node {
+    /// Where HTTP is answered.
+    pub address: SocketAddr,
+    /// Accepts jobs.
+    pub acceptance: Acceptance,
+    /// Waits for their ends.
+    pub waiter: Waiter,
+    ground: Ground,
+    shutdown: Shutdown,
+    server: JoinHandle<()>,
+    worker: Option<JoinHandle<()>>,
+    /// Heartbeat and relay: they run until the worker has drained.
+    upkeep: Vec<JoinHandle<()>>,
+    upkeep_stop: CancellationToken,
+    fatal: mpsc::Receiver<BrokerError>,
+}
+
+impl Node {
+    /// Starts everything. Waits, not ready meanwhile, for a store that does not answer; a
+    /// broker that does not answer is waited for in the background.
+    ///
+    /// # Errors
+    /// When the schema is wrong, or the process is stopped while it waits.
+    pub async fn start(plan: Plan, shutdown: Shutdown) -> Result<Self, NodeError> {
+        let address = plan.listener.local_addr().map_err(|source| ServeError {
+            address: ([0, 0, 0, 0], 0).into(),
+            source,
+        })?;
+        let readiness = Readiness::default();
+        readiness.check("store", || {
+            Some("the database does not answer yet".to_owned())
+        });
+        let api = Arc::new(OnceLock::new());
+        let routes = front(readiness.clone(), plan.intake.then(|| api.clone()));
+        let serving = intake::serve(plan.listener, routes, shutdown.drain.clone());
+        let server = tokio::spawn(serving);
+
+        let stop = &shutdown.drain;
+        startup::wait_for_schema(&*plan.store, plan.migrate, stop).await?;
+        let names = plan.work.as_ref().map(|work| work.queues.clone());
+        let profile = NewProcess::this(plan.role, names.unwrap_or_default());
+        let liveness = startup::register(plan.store.clone(), profile, stop).await?;
+        let beating = liveness.clone();
+        readiness.check("store", move || {
+            (!beating.fresh()).then(|| "the database does not answer".to_owned())
+        });
+
+        let ground = Ground {
+            store: plan.store,
+            broker: plan.broker,
+            queues: plan.queues,
+            liveness,
+            progress: Arc::new(Progress::default()),
+        };
+        let dispatcher = Dispatcher::start(ground.store.clone(), ground.broker.clone());
+        let upkeep_stop = CancellationToken::new();
+        // The relay listens for queues created anew before anything is declared.
+        let upkeep = ground.keep_up(dispatcher.clone(), &upkeep_stop);
+        tokio::task::yield_now().await;
+        let (report, fatal) = mpsc::channel(1);
+        let declaring = startup::declare(ground.broker.clone(), report, stop.clone());
+        tokio::spawn(declaring);
+        let worker = match plan.work {
+            Some(work) => Some(ground.work(work, &shutdown, &readiness).await),
+            None => None,
+        };
+        let acceptance =
+            Acceptance::start(ground.store.clone(), ground.liveness.clone(), dispatcher);
+        let waiter = Waiter::start(ground.store.clone());
+        let intake = Intake {
+            store: ground.store.clone(),
+            acceptance: acceptance.clone(),
+            waiter: waiter.clone(),
+            registry: plan.registry,
+            queues: ground.queues.clone(),
+        };
+        // Set once, here: nobody else has the cell.
+        let _ = api.set(intake::finish(intake::api_routes(intake)));
+        Ok(Self {
+            address,
+            acceptance,
+            waiter,
+            ground,
+            shutdown,
+            server,
+            worker,
+            upkeep,
+            upkeep_stop,
+            fatal,
+        })
+    }
+
+    /// A job with its attempts.
+    ///
+    /// # Errors
+    /// Those of [`Store::job`].
+    pub async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.ground.store.job(id).await
+    }
+
+    /// The queue where jobs of this kind wait.
+    #[must_use]
+    pub fn queue_of(&self, kind: &Kind) -> Option<QueueName> {
+        self.ground.queues.of_kind(kind).cloned()
+    }
+
+    /// Runs until told to stop, then drains: takes nothing more, finishes what runs within the
+    /// deadline, hands back the rest, and leaves the register of processes.
+    ///
+    /// # Errors
+    /// When the broker's objects turn out not to be what the configuration asks for.
+    pub async fn finish(mut self) -> Result<(), NodeError> {
+        self.shutdown.drain.cancelled().await;
+        let fault = self.fatal.try_recv().ok();
+        if let Some(worker) = self.worker {
+            let _ = worker.await;
+        }
+        let _ = self.server.await;
+        // Last, so that jobs handed back are published and nobody takes us for dead meanwhile.
+        if tokio::time::timeout(FAREWELL, self.ground.leave(self.upkeep, self.upkeep_stop))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the database or broker did not answer at the end; the others will notice"
+            );
+        }
+        fault.map_or(Ok(()), |error| Err(error.into()))
+    }
+}

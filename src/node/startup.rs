@@ -1,0 +1,101 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::NodeError;
+use crate::broker::{Broker, BrokerError};
+use crate::liveness::Liveness;
+use crate::store::{NewProcess, Schema, Store};
+
+/// How often something that does not answer at the start is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Waits for a store that answers and checks that its schema is this program's.
+pub(super) async fn wait_for_schema(
+    store: &dyn Store,
+    migrate: bool,
+    stop: &CancellationToken,
+) -> Result<(), NodeError> {
+    let mut told = false;
+    loop {
+        let answer = stop
+            .run_until_cancelled(store.schema())
+            .await
+            .ok_or(NodeError::Stopped)?;
+        match answer {
+            Ok(Schema::Current) => return Ok(()),
+            Ok(Schema::Behind { .. }) if migrate => {
+                store.migrate().await?;
+                return Ok(());
+            }
+            Ok(schema) => return Err(NodeError::Schema(schema.advice())),
+            Err(error) if error.is_transient() => {
+                if !told {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "waiting for the database");
+                    told = true;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let nap = tokio::time::sleep(RETRY);
+        stop.run_until_cancelled(nap)
+            .await
+            .ok_or(NodeError::Stopped)?;
+    }
+}
+
+/// Enters this process in the register, as soon as the store answers.
+pub(super) async fn register(
+    store: Arc<dyn Store>,
+    profile: NewProcess,
+    stop: &CancellationToken,
+) -> Result<Arc<Liveness>, NodeError> {
+    loop {
+        match Liveness::register(store.clone(), profile.clone()).await {
+            Ok(liveness) => return Ok(liveness),
+            Err(error) if error.is_transient() => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "waiting for the database");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let nap = tokio::time::sleep(RETRY);
+        stop.run_until_cancelled(nap)
+            .await
+            .ok_or(NodeError::Stopped)?;
+    }
+}
+
+/// Declares the topology as soon as the broker answers. Objects that exist with other
+/// arguments are for a person to mend: the process stops and says so.
+pub(super) async fn declare(
+    broker: Arc<dyn Broker>,
+    report: mpsc::Sender<BrokerError>,
+    stop: CancellationToken,
+) {
+    let mut told = false;
+    while let Some(answer) = stop.run_until_cancelled(broker.declare()).await {
+        match answer {
+            Ok(()) => return,
+            Err(error @ BrokerError::Different(_)) => {
+                let _ = report.send(error).await;
+                stop.cancel();
+                return;
+            }
+            Err(error) => {
+                if !told {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "waiting for the broker");
+                    told = true;
+                }
+            }
+        }
+        let nap = tokio::time::sleep(RETRY);
+        if stop.run_until_cancelled(nap).await.is_none() {
+            return;
+        }
+    }
+}

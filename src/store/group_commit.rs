@@ -1,0 +1,252 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{StoreError, StoreResult};
+
+/// How often a batch that met a deadlock or serialization failure is tried again.
+const CONTENTION_RETRIES: u32 = 8;
+
+/// Weight of a weighed batch, in bytes, give or take a request. Batches travel in memory, in one
+/// statement and in one outbox entry.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+struct Request<Q, A> {
+    ask: Q,
+    answer: oneshot::Sender<StoreResult<A>>,
+}
+
+/// Turns single requests into batches: whatever arrived while the last batch was being written
+/// goes into the next one. No timer delays a lone request.
+///
+/// A batch that is refused for its data is bisected, so that one bad row never holds the
+/// others. The queue in front is bounded: a caller waits when the store is slow.
+#[derive(Debug)]
+pub struct GroupCommit<Q, A> {
+    requests: mpsc::Sender<Request<Q, A>>,
+}
+
+impl<Q, A> Clone for GroupCommit<Q, A> {
+    fn clone(&self) -> Self {
+        Self {
+            requests: self.requests.clone(),
+        }
+    }
+}
+
+impl<Q, A> GroupCommit<Q, A>
+where
+    Q: Clone + Send + Sync + 'static,
+    A: Send + 'static,
+{
+    /// Starts the task that writes batches of at most `max` requests with `write`, which
+    /// answers in the order of its batch. It ends when every clone is dropped.
+    pub fn spawn<W, F>(max: usize, write: W) -> Self
+    where
+        W: Fn(Arc<[Q]>) -> F + Send + Sync + 'static,
+        F: Future<Output = StoreResult<Vec<A>>> + Send,
+    {
+        Self::spawn_weighed(max, |_| 0, write)
+    }
+
+    /// As [`GroupCommit::spawn`], where a batch also ends once its requests weigh
+    /// 4 MiB together by `weigh`.
+    pub fn spawn_weighed<W, F>(max: usize, weigh: fn(&Q) -> usize, write: W) -> Self
+    where
+        W: Fn(Arc<[Q]>) -> F + Send + Sync + 'static,
+        F: Future<Output = StoreResult<Vec<A>>> + Send,
+    {
+        let (requests, mut arrivals) = mpsc::channel::<Request<Q, A>>(max * 4);
+        tokio::spawn(async move {
+            let mut arrived = Vec::with_capacity(max);
+            while arrivals.recv_many(&mut arrived, max).await > 0 {
+                let (asks, answers): (Vec<Q>, Vec<_>) = arrived
+                    .drain(..)
+                    .map(|request| (request.ask, request.answer))
+                    .unzip();
+                for (answer, to) in write_all(&write, parcels(asks, weigh))
+                    .await
+                    .into_iter()
+                    .zip(answers)
+                {
+                    // Nobody waits any more: the caller was cancelled. The write stands.
+                    let _ = to.send(answer);
+                }
+            }
+        });
+        Self { requests }
+    }
+
+    /// Puts a request into the next batch and waits for its answer.
+    ///
+    /// # Errors
+    /// What the store answered for the batch, or for this request alone if it is the reason;
+    /// [`StoreError::Stopping`] when the writing task is gone. When the caller is dropped while
+    /// waiting, the request may still be written.
+    pub async fn submit(&self, ask: Q) -> StoreResult<A> {
+        let (answer, answered) = oneshot::channel();
+        self.requests
+            .send(Request { ask, answer })
+            .await
+            .map_err(|_| StoreError::Stopping)?;
+        answered.await.map_err(|_| StoreError::Stopping)?
+    }
+}
+
+/// Splits what arrived into batches of a bounded weight, the last one first.
+fn parcels<Q: Clone>(asks: Vec<Q>, weigh: fn(&Q) -> usize) -> Vec<Arc<[Q]>> {
+    let mut parcels = Vec::new();
+    let (mut parcel, mut weight) = (Vec::new(), 0);
+    for ask in asks {
+        weight += weigh(&ask);
+        parcel.push(ask);
+        if weight >= MAX_BYTES {
+            parcels.push(std::mem::take(&mut parcel).into());
+            weight = 0;
+        }
+    }
+    if !parcel.is_empty() {
+        parcels.push(parcel.into());
+    }
+    parcels.reverse();
+    parcels
+}
+
+/// Answers in order. `pending` holds the batches to write, the next one last; bisecting puts
+/// back two halves in order.
+async fn write_all<Q, A, W, F>(write: &W, mut pending: Vec<Arc<[Q]>>) -> Vec<StoreResult<A>>
+where
+    Q: Clone,
+    W: Fn(Arc<[Q]>) -> F,
+    F: Future<Output = StoreResult<Vec<A>>>,
+{
+    let mut answers = Vec::new();
+    while let Some(batch) = pending.pop() {
+        match write_patiently(write, &batch).await {
+            Ok(written) => answers.extend(written.into_iter().map(Ok)),
+            Err(StoreError::Data(_)) if batch.len() > 1 => {
+                let (first, second) = batch.split_at(batch.len() / 2);
+                pending.push(second.into());
+                pending.push(first.into());
+            }
+            Err(error) => {
+                let shared = Arc::new(error);
+                answers.extend(
+                    batch
+                        .iter()
+                        .map(|_| Err(StoreError::Shared(shared.clone()))),
+                );
+            }
+        }
+    }
+    answers
+}
+
+async fn write_patiently<Q, A, W, F>(write: &W, batch: &Arc<[Q]>) -> StoreResult<Vec<A>>
+where
+    W: Fn(Arc<[Q]>) -> F,
+    F: Future<Output = StoreResult<Vec<A>>>,
+{
+    let mut tries = 0;
+    loop {
+        match write(batch.clone()).await {
+            Err(StoreError::Contention(_)) if tries < CONTENTION_RETRIES => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(5) * tries).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn data_error() -> StoreError {
+        StoreError::Data(sqlx::Error::RowNotFound)
+    }
+
+    #[tokio::test]
+    async fn a_bad_row_fails_alone() {
+        let commit = GroupCommit::spawn(64, |batch: Arc<[i32]>| async move {
+            if batch.contains(&13) {
+                return Err(data_error());
+            }
+            Ok(batch.iter().map(|n| n * 2).collect())
+        });
+        let answers = futures::future::join_all((0..50).map(|n| commit.submit(n))).await;
+        for (n, answer) in (0..50).zip(answers) {
+            match answer {
+                Ok(doubled) => assert_eq!(doubled, n * 2),
+                Err(error) => assert_eq!(n, 13, "{error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_arrives_during_a_write_shares_the_next_batch() {
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let seen = sizes.clone();
+        let commit = GroupCommit::spawn(64, move |batch: Arc<[i32]>| {
+            seen.lock().unwrap().push(batch.len());
+            async move {
+                tokio::task::yield_now().await;
+                Ok(batch.to_vec())
+            }
+        });
+        futures::future::join_all((0..64).map(|n| commit.submit(n))).await;
+        assert!(sizes.lock().unwrap().len() < 8, "{sizes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadlock_is_tried_again() {
+        let tries = Arc::new(Mutex::new(0));
+        let counted = tries.clone();
+        let commit = GroupCommit::spawn(8, move |batch: Arc<[i32]>| {
+            let mut tries = counted.lock().unwrap();
+            *tries += 1;
+            let deadlock = *tries < 3;
+            async move {
+                if deadlock {
+                    return Err(StoreError::Contention(sqlx::Error::RowNotFound));
+                }
+                Ok(batch.to_vec())
+            }
+        });
+        assert_eq!(commit.submit(5).await.unwrap(), 5);
+        assert_eq!(*tries.lock().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_by_weight_and_answers_stay_in_order() {
+        let heaviest = Arc::new(Mutex::new(0));
+        let seen = heaviest.clone();
+        let weigh = |bytes: &usize| *bytes;
+        let commit = GroupCommit::spawn_weighed(64, weigh, move |batch: Arc<[usize]>| {
+            let weight: usize = batch.iter().sum();
+            let mut heaviest = seen.lock().unwrap();
+            *heaviest = weight.max(*heaviest);
+            async move { Ok(batch.to_vec()) }
+        });
+        let asks: Vec<usize> = (0..64).map(|n| n * MAX_BYTES / 64).collect();
+        let answers = futures::future::join_all(asks.iter().map(|n| commit.submit(*n))).await;
+        for (ask, answer) in asks.iter().zip(answers) {
+            assert_eq!(answer.unwrap(), *ask);
+        }
+        assert!(*heaviest.lock().unwrap() < 2 * MAX_BYTES);
+    }
+
+    #[tokio::test]
+    async fn an_outage_answers_everyone() {
+        let commit = GroupCommit::spawn(8, |_: Arc<[i32]>| async {
+            Err::<Vec<i32>, _>(StoreError::Unavailable(sqlx::Error::PoolTimedOut))
+        });
+        let answers = futures::future::join_all((0..5).map(|n| commit.submit(n))).await;
+        assert!(answers.into_iter().all(|a| a.unwrap_err().is_transient()));
+    }
+}

@@ -1,0 +1,290 @@
+//! The PostgreSQL store.
+//!
+//! **Invariants.** Every method is one transaction in READ COMMITTED (only pruning and the
+//! upkeep of partitions take several, each complete in itself). Rows are locked in id order, or
+//! with `SKIP LOCKED`, which never waits. Time is the database's `now()`, the start of the
+//! transaction. No session state outlives a transaction: settings and advisory locks are
+//! transaction-scoped, so a pooler in transaction mode may stand in front (PgBouncer from 1.21,
+//! which knows prepared statements).
+
+mod claim;
+mod day;
+mod drop_day;
+mod error;
+mod insert;
+mod keys;
+mod outbox;
+mod processes;
+mod prune;
+mod read;
+mod record;
+mod requeue;
+mod restore;
+mod rows;
+mod schema;
+mod transaction;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use self::transaction::{BEAT, COLD, HOT, MIGRATION, WIDE, transact};
+use super::{
+    Beat, Claim, ClaimRequest, Counts, DeadLetter, Insertion, JobFilter, NewProcess, OutboxEntry,
+    OutboxId, Page, ProcessBeat, ProcessRow, Record, Retention, Schema, Store, StoreError,
+    StoreResult, Tally,
+};
+use crate::job::{JobId, JobView, NewJob, ProcessId, Publication, QueueName};
+
+/// Connections for acceptance, dispatch, claims and outcomes.
+const CONNECTIONS: u32 = 6;
+/// Connections for slow questions.
+const READS: u32 = 3;
+/// How long to wait for a connection: an outage is told within this time.
+const ACQUIRE: Duration = Duration::from_secs(2);
+
+/// How long the connections may take to close.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// Jobs in a PostgreSQL database, version 15 or newer, in its schema `longshore`.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    /// Connections of their own for what reads or moves by filters, so that slow questions
+    /// delay neither acceptance nor claims nor outcomes.
+    reads: PgPool,
+    /// One connection of their own, so that no amount of work delays a beat.
+    beats: PgPool,
+}
+
+impl PostgresStore {
+    /// A store for the database at `url`. Connects only when it is first asked for something,
+    /// so the database may be down.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] when `url` is not a `postgres://` URL. The error never holds the
+    /// URL, which may hold a password.
+    pub async fn connect(url: &str) -> StoreResult<Self> {
+        let refused = |why: &str| StoreError::Url(format!("not a PostgreSQL URL: {why}"));
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(refused("it must begin with `postgres://`"));
+        }
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| refused(&why(&error)))?
+            .application_name("longshore")
+            // Poolers refuse start-up parameters that they do not know.
+            .extra_float_digits(None)
+            .disable_statement_logging();
+        let pool = |size| {
+            PgPoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(ACQUIRE)
+                // `BEGIN` is the test, see `Tx::begin`.
+                .test_before_acquire(false)
+                .connect_lazy_with(options.clone())
+        };
+        Ok(Self {
+            pool: pool(CONNECTIONS),
+            reads: pool(READS),
+            beats: pool(1),
+        })
+    }
+}
+
+/// The innermost reason, which names the part of the URL but not its value.
+fn why(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Configuration(source) if source.is::<url::ParseError>() => source.to_string(),
+        _ => "one of its parameters has an invalid value".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn schema(&self) -> StoreResult<Schema> {
+        transact!(self.reads, COLD, |tx| schema::read(&mut tx))
+    }
+
+    async fn migrate(&self) -> StoreResult<usize> {
+        transact!(self.reads, MIGRATION, |tx| schema::migrate(&mut tx))
+    }
+
+    async fn version(&self) -> StoreResult<String> {
+        transact!(self.reads, COLD, |tx| schema::version(&mut tx))
+    }
+
+    async fn now(&self) -> StoreResult<DateTime<Utc>> {
+        transact!(self.reads, COLD, |tx| schema::now(&mut tx))
+    }
+
+    async fn register(&self, process: &NewProcess) -> StoreResult<ProcessId> {
+        transact!(self.pool, HOT, |tx| processes::register(&mut tx, process))
+    }
+
+    async fn beat(&self, process: ProcessId) -> StoreResult<Beat> {
+        transact!(self.beats, BEAT, |tx| processes::beat(&mut tx, process))
+    }
+
+    async fn beats(&self) -> StoreResult<Vec<ProcessBeat>> {
+        transact!(self.beats, BEAT, |tx| processes::beats(&mut tx))
+    }
+
+    async fn processes(&self) -> StoreResult<Vec<ProcessRow>> {
+        transact!(self.reads, COLD, |tx| processes::alive(&mut tx))
+    }
+
+    async fn bury(&self, process: ProcessId, counter: i64) -> StoreResult<Option<u64>> {
+        transact!(self.pool, HOT, |tx| processes::bury(
+            &mut tx, process, counter
+        ))
+    }
+
+    async fn retire(&self, process: ProcessId) -> StoreResult<u64> {
+        transact!(self.pool, HOT, |tx| processes::retire(&mut tx, process))
+    }
+
+    async fn insert(
+        &self,
+        process: ProcessId,
+        jobs: &[NewJob],
+        lease: Duration,
+    ) -> StoreResult<Insertion> {
+        if jobs.is_empty() {
+            return Ok(Insertion {
+                jobs: Vec::new(),
+                outbox: None,
+            });
+        }
+        transact!(self.pool, HOT, |tx| insert::insert(
+            &mut tx, process, jobs, lease
+        ))
+    }
+
+    async fn insert_dead(&self, process: ProcessId, letters: &[DeadLetter]) -> StoreResult<()> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        transact!(self.pool, HOT, |tx| insert::insert_dead(
+            &mut tx, process, letters
+        ))
+    }
+
+    async fn restore(&self, process: ProcessId, lost: &Publication) -> StoreResult<bool> {
+        transact!(self.pool, HOT, |tx| restore::restore(
+            &mut tx, process, lost
+        ))
+    }
+
+    async fn lease_outbox(&self, limit: u32, lease: Duration) -> StoreResult<Vec<OutboxEntry>> {
+        transact!(self.pool, HOT, |tx| outbox::lease(&mut tx, limit, lease))
+    }
+
+    async fn settle_outbox(&self, entries: &[OutboxId]) -> StoreResult<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        transact!(self.pool, HOT, |tx| outbox::settle(&mut tx, entries))
+    }
+
+    async fn outbox_age(&self) -> StoreResult<Option<Duration>> {
+        transact!(self.pool, HOT, |tx| outbox::age(&mut tx))
+    }
+
+    async fn promote_due(&self, limit: u32, lease: Duration) -> StoreResult<Option<OutboxEntry>> {
+        transact!(self.pool, HOT, |tx| requeue::promote_due(
+            &mut tx, limit, lease
+        ))
+    }
+
+    async fn republish(
+        &self,
+        queue: &QueueName,
+        older_than: Duration,
+        before: Option<DateTime<Utc>>,
+        limit: u32,
+        lease: Duration,
+    ) -> StoreResult<Option<OutboxEntry>> {
+        transact!(self.pool, HOT, |tx| requeue::republish(
+            &mut tx, queue, older_than, before, limit, lease
+        ))
+    }
+
+    async fn publication(&self, id: JobId, dispatch: i32) -> StoreResult<Option<Publication>> {
+        transact!(self.pool, HOT, |tx| outbox::publication(
+            &mut tx, id, dispatch
+        ))
+    }
+
+    async fn claim(
+        &self,
+        process: ProcessId,
+        requests: &[ClaimRequest],
+    ) -> StoreResult<Vec<Claim>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        transact!(self.pool, HOT, |tx| claim::claim(
+            &mut tx, process, requests
+        ))
+    }
+
+    async fn record(&self, records: &[Record]) -> StoreResult<Vec<bool>> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        transact!(self.pool, HOT, |tx| record::record(&mut tx, records))
+    }
+
+    async fn owned(&self, process: ProcessId) -> StoreResult<Vec<(JobId, i32)>> {
+        transact!(self.pool, HOT, |tx| processes::owned(&mut tx, process))
+    }
+
+    async fn job(&self, id: JobId) -> StoreResult<Option<JobView>> {
+        transact!(self.reads, COLD, |tx| read::job(&mut tx, id))
+    }
+
+    async fn finished(&self, ids: &[JobId]) -> StoreResult<Vec<JobId>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        transact!(self.pool, HOT, |tx| read::finished(&mut tx, ids))
+    }
+
+    async fn list(&self, filter: &JobFilter, page: Page) -> StoreResult<Vec<JobView>> {
+        transact!(self.reads, COLD, |tx| read::list(&mut tx, filter, page))
+    }
+
+    async fn counts(&self) -> StoreResult<Vec<Counts>> {
+        transact!(self.reads, WIDE, |tx| read::counts(&mut tx))
+    }
+
+    async fn requeue_dead(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        lease: Duration,
+    ) -> StoreResult<Option<OutboxEntry>> {
+        transact!(self.reads, COLD, |tx| requeue::requeue_dead(
+            &mut tx, filter, limit, lease
+        ))
+    }
+
+    async fn prune(&self, retentions: &[Retention], fallback: &Retention) -> StoreResult<u64> {
+        prune::prune(self, retentions, fallback).await
+    }
+
+    async fn tally(&self) -> StoreResult<Tally> {
+        transact!(self.reads, WIDE, |tx| read::tally(&mut tx))
+    }
+
+    async fn close(&self) {
+        // Connections that went silent are left to the operating system.
+        let closed =
+            async { tokio::join!(self.pool.close(), self.reads.close(), self.beats.close()) };
+        drop(tokio::time::timeout(CLOSE, closed).await);
+    }
+}

@@ -1,0 +1,132 @@
+use std::collections::HashMap;
+
+use sqlx::types::Uuid;
+use sqlx::{Sqlite, Transaction};
+
+use super::{SqliteStore, clock, rows};
+use crate::job::{Claimed, JobId, ProcessId, Standing, State};
+use crate::store::{Claim, ClaimRequest};
+
+pub(super) async fn claim(
+    store: &SqliteStore,
+    process: ProcessId,
+    requests: &[ClaimRequest],
+) -> sqlx::Result<Vec<Claim>> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut tx, now) = store.write().await?;
+    let mut won = take(&mut tx, process, requests, now).await?;
+    let mut claims: Vec<Option<Claim>> = Vec::with_capacity(requests.len());
+    for request in requests {
+        // Taken out by the first request that fits: its equals have lost.
+        let fits = won
+            .get(&request.id)
+            .is_some_and(|row| row.dispatch == request.dispatch);
+        let row = if fits { won.remove(&request.id) } else { None };
+        let won = row.map(|row| row.claimed(process, now)).transpose()?;
+        claims.push(won.map(Claim::Won));
+    }
+    let lost = requests
+        .iter()
+        .zip(&claims)
+        .filter(|(_, claim)| claim.is_none())
+        .map(|(request, _)| request.id);
+    let standings = standings(&mut tx, lost).await?;
+    tx.commit().await?;
+    let answer = |(claim, request): (Option<Claim>, &ClaimRequest)| {
+        claim.unwrap_or_else(|| Claim::Lost(standings.get(&request.id).copied()))
+    };
+    Ok(claims.into_iter().zip(requests).map(answer).collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct WonRow {
+    id: Uuid,
+    dispatch: i32,
+    epoch: i32,
+    failures: u32,
+    crashes: u32,
+    max_attempts: Option<u32>,
+    created_at: i64,
+    queued_at: i64,
+    postponed_since: Option<i64>,
+}
+
+impl WonRow {
+    fn claimed(self, owner: ProcessId, now: i64) -> sqlx::Result<Claimed> {
+        Ok(Claimed {
+            owner,
+            epoch: self.epoch,
+            failures: self.failures,
+            crashes: self.crashes,
+            max_attempts: self.max_attempts,
+            created_at: clock::moment(self.created_at)?,
+            queued_at: clock::moment(self.queued_at)?,
+            started_at: clock::moment(now)?,
+            postponed_for: self.postponed_since.map(|since| clock::elapsed(since, now)),
+        })
+    }
+}
+
+/// `?1` requests, `?2` process, `?3` now. The unary `+` keeps the planner from walking all that
+/// is queued once for each request; the id is the only way in.
+pub(super) const TAKE: &str = "
+    UPDATE job SET state = 2, owner = ?2, epoch = epoch + 1, started_at = ?3
+    FROM json_each(?1) AS r
+    WHERE job.id = unhex(r.value ->> 0) AND +job.dispatch = r.value ->> 1
+      AND (+job.state = 1
+           OR (+job.state = 2 AND +job.owner = ?2 AND +job.epoch = r.value ->> 2))
+      AND EXISTS (SELECT 1 FROM process WHERE process.id = ?2 AND process.alive)
+    RETURNING id, dispatch, epoch, failures, crashes, max_attempts, created_at, queued_at,
+              postponed_since";
+
+/// One row at most for each job, even if several requests name it. The process must be alive
+/// under the same write lock that [`super::processes::bury`] takes.
+async fn take(
+    tx: &mut Transaction<'static, Sqlite>,
+    process: ProcessId,
+    requests: &[ClaimRequest],
+    now: i64,
+) -> sqlx::Result<HashMap<JobId, WonRow>> {
+    let asked: Vec<(String, i32, Option<i32>)> = requests
+        .iter()
+        .map(|request| (rows::hex(request.id), request.dispatch, request.over_epoch))
+        .collect();
+    let won: Vec<WonRow> = sqlx::query_as(TAKE)
+        .bind(rows::batch(&asked)?)
+        .bind(process.0)
+        .bind(now)
+        .fetch_all(&mut **tx)
+        .await?;
+    Ok(won.into_iter().map(|row| (row.id.into(), row)).collect())
+}
+
+async fn standings(
+    tx: &mut Transaction<'static, Sqlite>,
+    ids: impl Iterator<Item = JobId>,
+) -> sqlx::Result<HashMap<JobId, Standing>> {
+    let ids: Vec<JobId> = ids.collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, i16, i32, i32, Option<i64>)> = sqlx::query_as(
+        "SELECT id, state, dispatch, epoch, owner FROM job
+         WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+    )
+    .bind(rows::id_batch(ids)?)
+    .fetch_all(&mut **tx)
+    .await?;
+    let read = |(id, code, dispatch, epoch, owner): (Uuid, i16, i32, i32, Option<i64>)| {
+        let state = rows::state(code)?;
+        let owner = owner.filter(|_| state == State::Running).map(ProcessId);
+        let standing = Standing {
+            state,
+            dispatch,
+            epoch,
+            owner,
+        };
+        Ok((id.into(), standing))
+    };
+    rows.into_iter().map(read).collect()
+}

@@ -1,0 +1,93 @@
+use std::time::Duration;
+
+use super::executor::Executor;
+use crate::broker::Delivery;
+use crate::job::{ErrorClass, Foreign, JobError, JobId, Junk, NewJob, UniqueKey, storable_body};
+use crate::store::{DeadLetter, StoreError};
+
+/// How long to wait before trying the store again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Executor {
+    /// Makes a job of a message that an app published by itself: an ordinary insert under a new
+    /// id, then an acknowledgement. A crash between the two delivers the message again; the
+    /// unique key makes that the same job.
+    pub(super) async fn adopt(&self, foreign: Foreign, delivery: Delivery) {
+        let job = NewJob {
+            traceparent: foreign.traceparent,
+            unique: Some(UniqueKey {
+                scope: format!("amqp:{}", foreign.app_id),
+                key: foreign.message_id,
+                // The id alone makes it the same job, whatever the body.
+                fingerprint: Vec::new(),
+            }),
+            ..NewJob::new(foreign.kind, self.queue.clone(), foreign.payload)
+        };
+        // No lease: the message to publish is only in the outbox, for any relay to take.
+        let jobs = std::slice::from_ref(&job);
+        let inserted = self
+            .until_stored(|| self.store.insert(self.liveness.me(), jobs, Duration::ZERO))
+            .await;
+        match inserted {
+            Some(Ok(_)) => delivery.ack(),
+            Some(Err(error)) => self.bury(&unstorable(&error), delivery).await,
+            None => delivery.release(),
+        }
+    }
+
+    /// Keeps a message that can be no job as a dead job with the reason.
+    pub(super) async fn bury(&self, junk: &Junk, delivery: Delivery) {
+        let message = &delivery.message;
+        let letters = [DeadLetter {
+            id: JobId::new(),
+            kind: message.kind.clone().unwrap_or_else(|| "unknown".to_owned()),
+            queue: self.queue.clone(),
+            payload: storable_body(&message.body),
+            error: JobError::new(ErrorClass::Invalid, junk.code, &junk.reason),
+        }];
+        tracing::warn!(
+            error.code = junk.code,
+            queue.name = %self.queue,
+            "a message is no job; kept as a dead letter"
+        );
+        let stored = self
+            .until_stored(|| self.store.insert_dead(self.liveness.me(), &letters))
+            .await;
+        match stored {
+            Some(Ok(())) => delivery.ack(),
+            // Not even as a dead letter: the broker's dead-letter queue keeps it.
+            Some(Err(_)) => delivery.reject(),
+            None => delivery.release(),
+        }
+    }
+
+    /// Tries until the store answers, with a yes or because it refuses the data, or the
+    /// process drains (`None`).
+    async fn until_stored<T, F>(
+        &self,
+        mut write: impl FnMut() -> F,
+    ) -> Option<Result<T, StoreError>>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            match self.draining.run_until_cancelled(write()).await? {
+                Ok(written) => return Some(Ok(written)),
+                Err(error) if error.is_data() => return Some(Err(error)),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not store a message from outside; trying again"
+                ),
+            }
+            let nap = tokio::time::sleep(PAUSE);
+            self.draining.run_until_cancelled(nap).await?;
+        }
+    }
+}
+
+fn unstorable(error: &StoreError) -> Junk {
+    Junk {
+        code: "unstorable",
+        reason: format!("the store refused the message: {error}"),
+    }
+}

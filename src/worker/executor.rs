@@ -1,0 +1,247 @@
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::ledger::Ledger;
+use super::running::{Presence, Running};
+use super::slots::Slot;
+use super::{Attempt, Handlers};
+use crate::broker::Delivery;
+use crate::config::{QueueConfig, Queues};
+use crate::job::{
+    Claimed, Decoded, Failure, Kind, Outcome, Priority, Publication, QueueName, Run, Transition,
+    decide, decode,
+};
+use crate::liveness::{Liveness, Progress};
+use crate::store::{Record, Store};
+
+/// How long a job of a kind that no process here knows may wait for one that does: a rolling
+/// deploy, old beside new.
+const UNKNOWN_KIND_PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// How long a handler may take to stop once it is cancelled.
+const COURTESY: Duration = Duration::from_secs(1);
+/// How soon it is offered again.
+const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
+
+/// Runs one delivery at a time, from decoding to settling:
+/// decode → claim → run → decide → record → settle.
+#[derive(Debug)]
+pub(super) struct Executor {
+    pub(super) queue: QueueName,
+    pub(super) config: QueueConfig,
+    /// The shortest retention anywhere: an older dispatch that the store does not know was
+    /// pruned, not lost.
+    pub(super) memory: Duration,
+    pub(super) handlers: Arc<Handlers>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) liveness: Arc<Liveness>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) running: Arc<Running>,
+    pub(super) ledger: Ledger,
+    /// Fires when the shutdown deadline is over: what runs is cut off and handed back.
+    pub(super) deadline: CancellationToken,
+    /// Fires when this process takes nothing more.
+    pub(super) draining: CancellationToken,
+}
+
+/// The shortest retention of all queues.
+pub(super) fn memory(queues: &Queues) -> Duration {
+    queues
+        .iter()
+        .map(|(_, queue)| queue.retention.min(queue.dead_retention))
+        .min()
+        .unwrap_or_default()
+}
+
+impl Executor {
+    /// Takes a delivery to its end. A delivery that is dropped unsettled on the way stays with
+    /// the broker, which delivers it again when this consumer ends.
+    pub(super) async fn execute(&self, delivery: Delivery, priority: Priority, slot: Slot) {
+        match decode(&delivery.message, &self.queue, priority) {
+            Decoded::Ours(publication) => self.take(publication, delivery, slot).await,
+            Decoded::Foreign(foreign) => self.adopt(foreign, delivery).await,
+            Decoded::Junk(junk) => self.bury(&junk, delivery).await,
+        }
+    }
+
+    async fn take(&self, publication: Publication, delivery: Delivery, mut slot: Slot) {
+        let presence = self.running.enter(publication.id);
+        let Some(claimed) = self.claim(&publication, &delivery.message, &mut slot).await else {
+            return delivery.release(); // stopping: another worker may be idle
+        };
+        let Some(claimed) = claimed else {
+            return delivery.ack(); // stale, a duplicate, or somebody else's
+        };
+        if priority_is_normal(&publication) {
+            self.progress.delivered(&self.queue, claimed.queued_at);
+        }
+        let outcome = self.run(&publication, &claimed).await;
+        let transition = self.decide(&claimed, outcome);
+        self.finish(&publication, &claimed, transition, delivery, &presence)
+            .await;
+    }
+
+    async fn run(&self, publication: &Publication, claimed: &Claimed) -> Outcome {
+        // Between the claim and here the process may have been frozen: an effect may start only
+        // while nobody can have declared us dead.
+        if !self.liveness.fresh() {
+            return Outcome::Interrupted;
+        }
+        let Some(handler) = self.handlers.get(&publication.kind) else {
+            return unknown_kind(&publication.kind, claimed);
+        };
+        let cancelled = CancellationToken::new();
+        let attempt = Attempt {
+            job_id: publication.id,
+            number: claimed.failures + 1,
+            max_attempts: self.max_attempts(claimed),
+            created_at: claimed.created_at,
+            cancelled: cancelled.clone(),
+        };
+        let payload = publication.payload.clone();
+        let work = AssertUnwindSafe(async move { handler.handle(payload, attempt).await });
+        // A task of its own, so that a handler that computes without awaiting delays its
+        // neighbours as little as possible; aborted whenever this future is dropped.
+        let mut task = AbortOnDrop(tokio::spawn(work.catch_unwind()));
+        let outcome = self.supervise(&mut task, claimed).await;
+        cancelled.cancel();
+        task.stopped().await;
+        outcome
+    }
+
+    async fn supervise(&self, task: &mut AbortOnDrop, claimed: &Claimed) -> Outcome {
+        let mut identity = self.liveness.identity();
+        let lost = identity.wait_for(|me| *me != claimed.owner);
+        tokio::select! {
+            biased;
+            ended = &mut task.0 => match ended {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(panic)) => Outcome::panicked(&panic_message(panic.as_ref())),
+                Err(join) => Outcome::panicked(&join.to_string()),
+            },
+            // The job is no longer ours: what the handler would return is refused anyway.
+            _ = lost => Outcome::Interrupted,
+            () = tokio::time::sleep(self.config.timeout) => Outcome::timed_out(self.config.timeout),
+            () = self.deadline.cancelled() => Outcome::Interrupted,
+        }
+    }
+
+    fn decide(&self, claimed: &Claimed, outcome: Outcome) -> Transition {
+        let run = Run {
+            attempt: claimed.failures + 1,
+            max_attempts: self.max_attempts(claimed),
+        };
+        let cooldown = self.config.breaker.cooldown;
+        decide(outcome, run, &self.config.retry, cooldown, rand::random())
+    }
+
+    fn max_attempts(&self, claimed: &Claimed) -> u32 {
+        claimed
+            .max_attempts
+            .unwrap_or(self.config.retry.max_attempts)
+    }
+
+    /// Records, then settles. A crash between the two leaves the message with the broker; it
+    /// comes again, is found stale and dropped.
+    async fn finish(
+        &self,
+        publication: &Publication,
+        claimed: &Claimed,
+        transition: Transition,
+        delivery: Delivery,
+        presence: &Presence,
+    ) {
+        let record = Record {
+            id: publication.id,
+            owner: claimed.owner,
+            epoch: claimed.epoch,
+            transition: transition.clone(),
+        };
+        let kept = self.ledger.record(record).await;
+        presence.ended(claimed.owner, claimed.epoch);
+        report(publication, claimed, &transition, kept);
+        match kept {
+            None => drop(delivery),
+            Some(true) if matches!(transition, Transition::Die { .. }) => delivery.reject(),
+            Some(_) => delivery.ack(),
+        }
+    }
+}
+
+fn priority_is_normal(publication: &Publication) -> bool {
+    !publication.priority.is_high()
+}
+
+fn unknown_kind(kind: &Kind, claimed: &Claimed) -> Outcome {
+    let message = format!("no worker of this queue knows the kind `{kind}`");
+    let failure = if claimed.postponed_for.unwrap_or_default() >= UNKNOWN_KIND_PATIENCE {
+        Failure::permanent("unknown_kind", message)
+    } else {
+        Failure::unavailable("unknown_kind", message).after(UNKNOWN_KIND_DELAY)
+    };
+    Outcome::Failure(failure)
+}
+
+fn report(
+    publication: &Publication,
+    claimed: &Claimed,
+    transition: &Transition,
+    kept: Option<bool>,
+) {
+    let (id, kind) = (publication.id, &publication.kind);
+    let attempt = claimed.failures + 1;
+    let state = transition.target();
+    match (kept, transition.error()) {
+        (Some(true), Some(error)) => tracing::warn!(
+            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state,
+            error.code = error.code, error.message = error.message, "job failed"
+        ),
+        (Some(true), None) => tracing::info!(
+            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state, "job ended"
+        ),
+        (Some(false), _) => tracing::warn!(
+            job.id = %id, job.kind = %kind, job.epoch = claimed.epoch,
+            "result refused: the claim was lost"
+        ),
+        (None, _) => tracing::warn!(
+            job.id = %id, job.kind = %kind, "stopped before the end of the run was written"
+        ),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the handler panicked".to_owned())
+}
+
+type Work = tokio::task::JoinHandle<Result<Outcome, Box<dyn std::any::Any + Send>>>;
+
+struct AbortOnDrop(Work);
+
+impl AbortOnDrop {
+    /// Lets a cancelled handler come to a stop of its own, then cuts it off. The end of the run
+    /// may be recorded only after that: until then it may still be in the middle of an effect.
+    /// A handler that never yields cannot be stopped; waiting for it would hold the slot for
+    /// ever, and its late result is refused.
+    async fn stopped(&mut self) {
+        if self.0.is_finished() {
+            return;
+        }
+        if tokio::time::timeout(COURTESY, &mut self.0).await.is_err() {
+            self.0.abort();
+            let _ = tokio::time::timeout(COURTESY, &mut self.0).await;
+        }
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,109 @@
+use std::fmt;
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::job::{JobId, JobResult};
+
+/// A kind of job: its payload's type, and the function that runs it.
+///
+/// The type is the contract with whoever submits: the intake checks payloads against it, and
+/// its schema is published. Fields should refuse what they do not know
+/// (`#[serde(deny_unknown_fields)]`).
+pub trait Job: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
+    /// `domain.verb`, for ever: jobs already accepted carry it.
+    const KIND: &'static str;
+
+    /// What the job works with: connections, clients, configuration. One for the process.
+    type Context: Send + Sync + 'static;
+
+    /// Checks what the type alone cannot say. Runs at the door, before the job is accepted, and
+    /// again before it runs.
+    ///
+    /// # Errors
+    /// Every field that is wrong, with its JSON pointer.
+    fn validate(&self) -> Result<(), Vec<Invalid>> {
+        Ok(())
+    }
+
+    /// Does the work. May run more than once for one job: only an effect that is fenced or
+    /// idempotent happens once. It is dropped at an await point when the queue's timeout is
+    /// over, when the process must stop, or when the process lost the job.
+    fn run(
+        self,
+        context: &Self::Context,
+        attempt: &Attempt,
+    ) -> impl Future<Output = JobResult> + Send;
+}
+
+/// A field of a payload that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invalid {
+    /// Where: a JSON pointer (RFC 6901) into the payload.
+    pub pointer: String,
+    /// What is wrong with it, and what was expected.
+    pub message: String,
+}
+
+impl Invalid {
+    /// A wrong field.
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.pointer, self.message)
+    }
+}
+
+/// The run that a handler is in.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub(super) job_id: JobId,
+    pub(super) number: u32,
+    pub(super) max_attempts: u32,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) cancelled: CancellationToken,
+}
+
+impl Attempt {
+    /// The job. The same at every attempt, so it serves as an idempotency key.
+    #[must_use]
+    pub const fn job_id(&self) -> JobId {
+        self.job_id
+    }
+
+    /// The number of this run, 1-based; runs that did not count are not numbered.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The number of the last run there may be.
+    #[must_use]
+    pub const fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// When the job was accepted, by the store's clock.
+    #[must_use]
+    pub const fn created_at(&self) -> DateTime<Utc> {
+        self.created_at
+    }
+
+    /// Fires when the run's result is no longer wanted: the process must stop, or lost the job.
+    /// The handler is dropped soon after; watch it to stop cleanly between two effects.
+    #[must_use]
+    pub const fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+}

@@ -1,0 +1,171 @@
+//! Runs jobs: consumes, claims, runs the handler, records the outcome, then acknowledges.
+//!
+//! **Invariant:** the store is written before the broker is answered. Whatever dies in between,
+//! a message that comes again finds its row and is dropped or taken up where the table in
+//! [`crate::job::dispose`] says.
+
+mod adopt;
+mod claim;
+mod executor;
+mod job;
+mod ledger;
+mod pointer;
+mod pool;
+mod reconcile;
+mod registry;
+mod running;
+mod slots;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use job::{Attempt, Invalid, Job};
+pub use pointer::{invalid, json_pointer};
+pub use registry::{Handler, Handlers, KindEntry, Registry};
+pub use running::Running;
+
+use crate::broker::Broker;
+use crate::config::Queues;
+use crate::job::QueueName;
+use crate::liveness::{Liveness, Progress};
+use crate::store::Store;
+use executor::Executor;
+use ledger::Ledger;
+use pool::Pool;
+
+/// What a worker works with.
+#[derive(Debug, Clone)]
+pub struct WorkerParts {
+    /// Where jobs are recorded.
+    pub store: Arc<dyn Store>,
+    /// Where deliveries come from.
+    pub broker: Arc<dyn Broker>,
+    /// This process's heartbeat.
+    pub liveness: Arc<Liveness>,
+    /// Told of every delivery.
+    pub progress: Arc<Progress>,
+    /// How each queue is worked.
+    pub queues: Arc<Queues>,
+    /// What runs which kind.
+    pub handlers: Arc<Handlers>,
+    /// How long a draining worker may finish what runs.
+    pub shutdown_deadline: Duration,
+}
+
+/// A worker that consumes its queues.
+#[derive(Debug)]
+pub struct Worker {
+    pools: Vec<Pool>,
+    parts: WorkerParts,
+    running: Arc<Running>,
+    deadline: CancellationToken,
+    draining: CancellationToken,
+}
+
+impl Worker {
+    /// Subscribes to `names`, those of them that are in the configuration.
+    pub async fn open(
+        parts: WorkerParts,
+        names: &[QueueName],
+        draining: CancellationToken,
+    ) -> Self {
+        let deadline = CancellationToken::new();
+        let running = Arc::new(Running::default());
+        let give_up = deadline_after(&deadline);
+        let ledger = Ledger::start(
+            parts.store.clone(),
+            parts.liveness.clone(),
+            running.clone(),
+            give_up,
+        );
+        let mut pools = Vec::new();
+        for name in names {
+            let Some(config) = parts.queues.get(name.as_str()) else {
+                continue;
+            };
+            let executor = Executor {
+                queue: name.clone(),
+                config: config.clone(),
+                memory: executor::memory(&parts.queues),
+                handlers: parts.handlers.clone(),
+                store: parts.store.clone(),
+                liveness: parts.liveness.clone(),
+                progress: parts.progress.clone(),
+                running: running.clone(),
+                ledger: ledger.clone(),
+                deadline: deadline.clone(),
+                draining: draining.clone(),
+            };
+            pools.push(Pool::open(&*parts.broker, executor).await);
+        }
+        Self {
+            pools,
+            parts,
+            running,
+            deadline,
+            draining,
+        }
+    }
+
+    /// One flag per consumer: whether the broker has it registered.
+    #[must_use]
+    pub fn registered(&self) -> Vec<watch::Receiver<bool>> {
+        self.pools.iter().flat_map(Pool::registered).collect()
+    }
+
+    /// Works until `draining`, then finishes what runs within the shutdown deadline and hands
+    /// back the rest with no attempt counted. `cut` ends the deadline at once.
+    pub async fn run(self, cut: CancellationToken) {
+        let reconciling = tokio::spawn(reconcile::reconcile(
+            self.parts.store.clone(),
+            self.parts.liveness.clone(),
+            self.running.clone(),
+        ));
+        let timer = tokio::spawn(end_deadline(
+            self.deadline.clone(),
+            self.draining.clone(),
+            cut,
+            self.parts.shutdown_deadline,
+        ));
+        let draining = self.draining.clone();
+        join_all(
+            self.pools
+                .into_iter()
+                .map(|pool| pool.run(draining.clone())),
+        )
+        .await;
+        timer.abort();
+        // It only reads and hands back; cut off at any point it leaves nothing half done.
+        reconciling.abort();
+    }
+}
+
+/// How long after the deadline the ends of runs that were cut off may still be written.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// Fires a little after the deadline: the hand-backs it causes must still be written.
+fn deadline_after(deadline: &CancellationToken) -> CancellationToken {
+    let give_up = CancellationToken::new();
+    let (deadline, fire) = (deadline.clone(), give_up.clone());
+    tokio::spawn(async move {
+        deadline.cancelled().await;
+        tokio::time::sleep(LAST_WRITES).await;
+        fire.cancel();
+    });
+    give_up
+}
+
+async fn end_deadline(
+    deadline: CancellationToken,
+    draining: CancellationToken,
+    cut: CancellationToken,
+    limit: Duration,
+) {
+    draining.cancelled().await;
+    let _ = tokio::time::timeout(limit, cut.cancelled()).await;
+    deadline.cancel();
+}

@@ -1,0 +1,67 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::running::Running;
+use crate::job::{JobId, Transition};
+use crate::liveness::Liveness;
+use crate::store::{Record, Store, StoreResult};
+
+/// How often what the store says we own is compared with what we run.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Hands back what this process owns but does not run: a claim committed and its answer was
+/// lost. Only what two looks in a row find, with no claim or outcome in flight, since a look is
+/// not one moment: a claim may commit between the two tables.
+pub(super) async fn reconcile(
+    store: Arc<dyn Store>,
+    liveness: Arc<Liveness>,
+    running: Arc<Running>,
+) {
+    let mut suspected = HashSet::new();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        match look(&*store, &liveness, &running, &suspected).await {
+            Ok(found) => suspected = found,
+            Err(error) => {
+                suspected.clear();
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not compare running jobs with the store"
+                );
+            }
+        }
+    }
+}
+
+async fn look(
+    store: &dyn Store,
+    liveness: &Liveness,
+    running: &Running,
+    before: &HashSet<(JobId, i32)>,
+) -> StoreResult<HashSet<(JobId, i32)>> {
+    let owner = liveness.me();
+    let strangers: HashSet<_> = store
+        .owned(owner)
+        .await?
+        .into_iter()
+        .filter(|(id, _)| !running.holds(*id))
+        .collect();
+    let records: Vec<Record> = strangers
+        .intersection(before)
+        .map(|&(id, epoch)| Record {
+            id,
+            owner,
+            epoch,
+            transition: Transition::HandBack,
+        })
+        .collect();
+    if !records.is_empty() {
+        tracing::warn!(
+            jobs = records.len(),
+            "handing back jobs that were claimed but never started"
+        );
+        store.record(&records).await?;
+    }
+    Ok(strangers)
+}

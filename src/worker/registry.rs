@@ -1,0 +1,174 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use schemars::Schema;
+
+use super::{Attempt, Invalid, Job};
+use crate::config::{Queues, SettingError, WorkerSettings};
+use crate::job::{JobResult, Kind, NameError, Outcome, QueueName};
+
+type Checker = fn(&[u8]) -> Result<(), Vec<Invalid>>;
+type Builder =
+    Box<dyn Fn(&WorkerSettings) -> Result<Arc<dyn Handler>, Vec<SettingError>> + Send + Sync>;
+
+/// A kind that this program knows.
+pub struct KindEntry {
+    /// Where its jobs wait.
+    pub queue: QueueName,
+    /// The JSON Schema of its payload.
+    pub schema: fn() -> Schema,
+    check: Checker,
+    build: Builder,
+}
+
+impl KindEntry {
+    /// Checks a payload against the kind's type.
+    ///
+    /// # Errors
+    /// Every wrong field that can be told, with its pointer.
+    pub fn check(&self, payload: &[u8]) -> Result<(), Vec<Invalid>> {
+        (self.check)(payload)
+    }
+}
+
+impl fmt::Debug for KindEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KindEntry")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every kind that this program knows. The intake asks it what is valid; a worker, what to run.
+#[derive(Debug, Default)]
+pub struct Registry(BTreeMap<Kind, KindEntry>);
+
+impl Registry {
+    /// Adds a kind whose context is made from the settings, when this process works its queue.
+    ///
+    /// # Errors
+    /// When the kind or the queue is not a name.
+    pub fn add<J, B>(&mut self, queue: &str, build: B) -> Result<(), NameError>
+    where
+        J: Job,
+        B: Fn(&WorkerSettings) -> Result<Arc<J::Context>, Vec<SettingError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let entry = KindEntry {
+            queue: queue.parse()?,
+            schema: || schemars::schema_for!(J),
+            check: |payload| decode::<J>(payload).map(|_| ()),
+            build: Box::new(move |settings| {
+                let context = build(settings)?;
+                Ok(Arc::new(TypedHandler::<J> { context }))
+            }),
+        };
+        self.0.insert(J::KIND.parse()?, entry);
+        Ok(())
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn get(&self, kind: &str) -> Option<&KindEntry> {
+        self.0.get(kind)
+    }
+
+    /// All kinds, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Kind, &KindEntry)> {
+        self.0.iter()
+    }
+
+    /// The handlers of all kinds in the queues `names`, with their contexts built.
+    ///
+    /// # Errors
+    /// Every setting that a context misses.
+    pub fn handlers(
+        &self,
+        queues: &Queues,
+        names: &[QueueName],
+        settings: &WorkerSettings,
+    ) -> Result<Handlers, Vec<SettingError>> {
+        let mut handlers = HashMap::new();
+        let mut errors = Vec::new();
+        for (kind, entry) in &self.0 {
+            // The queue file may have moved the kind from where it was registered.
+            let queue = queues.of_kind(kind).unwrap_or(&entry.queue);
+            if names.contains(queue) {
+                match (entry.build)(settings) {
+                    Ok(handler) => {
+                        handlers.insert(kind.clone(), handler);
+                    }
+                    Err(found) => errors.extend(found),
+                }
+            }
+        }
+        if errors.is_empty() {
+            Ok(Handlers(handlers))
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+/// The handlers of one worker process, by kind.
+#[derive(Default)]
+pub struct Handlers(HashMap<Kind, Arc<dyn Handler>>);
+
+impl Handlers {
+    /// The handler of that kind, if this process has it.
+    #[must_use]
+    pub fn get(&self, kind: &Kind) -> Option<Arc<dyn Handler>> {
+        self.0.get(kind).cloned()
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A [`Job`] with its context, its type erased.
+pub trait Handler: Send + Sync + 'static {
+    /// Decodes the payload and runs it.
+    fn handle(self: Arc<Self>, payload: Bytes, attempt: Attempt) -> BoxFuture<'static, Outcome>;
+}
+
+struct TypedHandler<J: Job> {
+    context: Arc<J::Context>,
+}
+
+impl<J: Job> Handler for TypedHandler<J> {
+    fn handle(self: Arc<Self>, payload: Bytes, attempt: Attempt) -> BoxFuture<'static, Outcome> {
+        async move {
+            match decode::<J>(&payload) {
+                Ok(job) => {
+                    let result: JobResult = job.run(&self.context, &attempt).await;
+                    Outcome::from(result)
+                }
+                Err(errors) => {
+                    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                    Outcome::invalid("invalid_payload", &texts.join("; "))
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+fn decode<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
+    let mut reader = serde_json::Deserializer::from_slice(payload);
+    let job: J = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| vec![super::pointer::invalid(&error)])?;
+    reader
+        .end()
+        .map_err(|error| vec![Invalid::new("", error.to_string())])?;
+    job.validate()?;
+    Ok(job)
+}

@@ -1,0 +1,184 @@
+//! What every `Store` must do, whatever database is under it.
+//!
+//! The cases are functions over a [`world::World`]; the list below names each of them once, and
+//! `backend!` runs the whole list on one database. A case that is missing from the list is a
+//! compiler warning (dead code). A failed case leaves its database behind.
+
+mod acceptance;
+mod backend;
+mod claiming;
+mod dead_letters;
+mod history;
+mod operating;
+mod outbox;
+mod postgres;
+mod postgres_only;
+mod processes;
+mod promoting;
+mod reading;
+mod recording;
+mod republishing;
+mod schema;
+mod sqlite;
+mod unique;
+mod upkeep;
+mod world;
+
+macro_rules! backend {
+    ($name:ident: $backend:ty) => {
+        mod $name {
+            cases! { $backend =>
+                schema(fresh): [
+                    an_empty_database_lacks_every_migration,
+                    migrating_twice_migrates_once,
+                    two_migrators_at_once_are_safe,
+                    asking_creates_nothing,
+                ]
+                acceptance(migrated): [
+                    a_job_for_now_is_queued_under_its_first_dispatch,
+                    a_job_for_later_is_scheduled,
+                    a_moment_that_has_passed_is_now,
+                    answers_come_in_order_and_the_outbox_covers_the_queued,
+                    what_was_submitted_can_be_seen,
+                    payloads_keep_every_byte,
+                    a_batch_of_nothing_does_nothing,
+                    the_same_id_again_is_a_replay,
+                    a_refused_value_refuses_its_whole_batch,
+                    acceptance_is_counted_for_every_process,
+                ]
+                unique(migrated): [
+                    the_same_key_and_fingerprint_is_the_same_job,
+                    the_same_key_with_another_fingerprint_is_refused,
+                    keys_belong_to_their_scope,
+                    the_first_of_a_batch_has_the_key,
+                    a_hundred_at_once_are_one_job,
+                    a_key_outlives_its_pruned_job,
+                ]
+                dead_letters(migrated): [
+                    a_dead_letter_is_listed_and_counted,
+                    a_dead_letter_again_changes_nothing,
+                    a_dead_letter_leaves_a_job_of_its_id_alone,
+                    a_kind_that_is_no_kind_reads_unknown,
+                    a_forgotten_dispatch_is_restored,
+                    an_older_dispatch_is_raised,
+                    what_stands_otherwise_is_not_restored,
+                ]
+                outbox(migrated): [
+                    a_fresh_entry_belongs_to_its_inserter,
+                    a_lapsed_entry_goes_to_who_asks,
+                    a_settled_entry_is_gone,
+                    only_what_is_still_queued_is_published,
+                    an_older_dispatch_is_not_published,
+                    an_entry_with_nothing_left_is_deleted,
+                    the_oldest_entries_come_first,
+                    the_limit_is_not_spent_on_empty_entries,
+                    an_entry_goes_to_one_of_many,
+                ]
+                promoting(migrated): [
+                    nothing_is_promoted_before_it_is_due,
+                    a_due_job_is_queued_as_a_new_dispatch,
+                    a_due_retry_is_queued_as_a_new_dispatch,
+                    the_most_overdue_go_first,
+                    each_job_is_promoted_once,
+                ]
+                republishing(migrated): [
+                    what_waits_too_long_is_published_again,
+                    a_republished_job_waits_anew,
+                    only_queued_jobs_of_the_queue_are_republished,
+                    only_what_was_queued_before_the_moment_is_republished,
+                    republishing_has_a_limit,
+                ]
+                claiming(migrated): [
+                    a_claim_tells_all_about_the_run,
+                    one_of_many_claimers_wins,
+                    another_dispatch_loses,
+                    an_unknown_job_is_lost_to_nobody,
+                    a_running_job_is_lost_to_its_owner,
+                    the_second_of_two_equal_requests_loses,
+                    answers_come_in_the_order_of_the_requests,
+                    a_lost_reply_is_claimed_over,
+                    nobody_else_claims_over_an_epoch,
+                    a_dead_process_wins_nothing,
+                    a_process_that_never_was_wins_nothing,
+                    owned_says_what_runs,
+                ]
+                recording(migrated): [
+                    success_keeps_its_result,
+                    a_retry_is_an_attempt_and_waits,
+                    a_postponement_counts_nothing,
+                    postponements_add_up_until_a_run_counts,
+                    a_death_is_an_attempt_and_the_end,
+                    a_hand_back_is_queued_again_in_the_high_lane,
+                    another_owner_is_refused,
+                    another_epoch_is_refused,
+                    a_run_that_ended_is_refused,
+                    an_unknown_job_is_refused,
+                    only_the_first_of_two_records_counts,
+                    answers_come_in_the_order_of_the_records,
+                    one_of_many_recorders_is_believed,
+                    the_longest_delay_is_kept,
+                ]
+                processes(migrated): [
+                    a_process_registers_and_beats,
+                    numbers_are_never_used_again,
+                    a_burial_rescues_what_ran,
+                    a_burial_needs_the_counter_it_saw,
+                    a_process_is_buried_once,
+                    one_of_many_buries,
+                    a_zombie_is_refused_everything,
+                    a_claim_and_a_burial_do_not_overlap,
+                    retiring_hands_back_and_counts_nothing,
+                    retiring_twice_is_harmless,
+                ]
+                reading(migrated): [
+                    an_unknown_job_is_none,
+                    a_job_reads_the_same_everywhere,
+                    the_attempt_is_that_of_the_current_run,
+                    finished_names_the_ended_and_the_unknown,
+                    a_list_is_newest_first_in_pages,
+                    every_part_of_a_filter_must_match,
+                    counts_are_by_queue_and_state,
+                    the_database_says_what_it_is,
+                    the_clock_goes_forward,
+                ]
+                operating(migrated): [
+                    the_dead_are_requeued_oldest_first,
+                    a_requeued_job_starts_over,
+                    attempts_are_numbered_on,
+                    nothing_but_the_dead_is_requeued,
+                    only_the_dead_that_match_are_requeued,
+                    a_requeued_job_leaves_its_old_dispatch_behind,
+                    one_of_many_operators_requeues_a_job,
+                ]
+                upkeep(migrated): [
+                    what_is_finished_goes_when_its_time_is_over,
+                    the_live_are_never_pruned,
+                    retentions_are_per_queue_and_state,
+                    pruned_jobs_stay_in_the_balance,
+                    the_balance_sheet_tells_every_state,
+                ]
+                history(migrated): [
+                    random_histories_keep_the_rules,
+                ]
+            }
+        }
+    };
+}
+
+macro_rules! cases {
+    ($backend:ty => $($module:ident($start:ident): [$($case:ident),* $(,)?])*) => {
+        $(mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let world = $crate::store::world::World::$start::<$backend>().await;
+                    $crate::store::$module::$case(&world).await;
+                    world.close().await;
+                }
+            )*
+        })*
+    };
+}
+
+backend!(on_sqlite: crate::store::sqlite::SqliteFile);
+backend!(on_postgres: crate::store::postgres::PostgresDatabase);

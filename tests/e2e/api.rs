@@ -1,0 +1,329 @@
+use serde_json::{Value, json};
+
+use crate::dev::{Dev, mail};
+
+fn job() -> Value {
+    json!({"kind": "email.send", "payload": mail("x")})
+}
+
+fn with(key: &str, value: Value) -> Value {
+    let mut body = job();
+    body[key] = value;
+    body
+}
+
+fn payload_with(key: &str, value: Value) -> Value {
+    let mut body = job();
+    body["payload"][key] = value;
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_gets_a_problem_that_names_the_field() {
+    let dev = Dev::start().await;
+    let table = [
+        (
+            "unknown kind",
+            json!({"kind": "email.sned", "payload": {}}),
+            "unknown_kind",
+            "/kind",
+            "email.send",
+        ),
+        (
+            "bad kind",
+            json!({"kind": "Not A Kind", "payload": {}}),
+            "invalid_job",
+            "/kind",
+            "lower-case",
+        ),
+        ("no kind", json!({"payload": {}}), "invalid_job", "", "kind"),
+        (
+            "no payload",
+            json!({"kind": "email.send"}),
+            "invalid_job",
+            "",
+            "payload",
+        ),
+        (
+            "kind of wrong type",
+            json!({"kind": 7, "payload": {}}),
+            "invalid_job",
+            "/kind",
+            "string",
+        ),
+        (
+            "unknown field",
+            with("priorty", json!("high")),
+            "invalid_job",
+            "/priorty",
+            "did you mean `priority`?",
+        ),
+        (
+            "bad priority",
+            with("priority", json!("urgent")),
+            "invalid_job",
+            "/priority",
+            "high",
+        ),
+        (
+            "negative delay",
+            with("delay", json!("-5s")),
+            "invalid_job",
+            "/delay",
+            "duration",
+        ),
+        (
+            "delay without unit",
+            with("delay", json!("5")),
+            "invalid_job",
+            "/delay",
+            "duration",
+        ),
+        (
+            "no time zone",
+            with("run_at", json!("2030-01-01T00:00:00")),
+            "invalid_job",
+            "/run_at",
+            "",
+        ),
+        (
+            "no attempts",
+            with("max_attempts", json!(0)),
+            "invalid_job",
+            "/max_attempts",
+            "from 1",
+        ),
+        (
+            "empty tag",
+            with("tags", json!(["a", ""])),
+            "invalid_job",
+            "/tags/1",
+            "tag",
+        ),
+        (
+            "payload type",
+            with("payload", json!([])),
+            "invalid_job",
+            "/payload",
+            "",
+        ),
+        (
+            "to of wrong type",
+            payload_with("to", json!("a@example.com")),
+            "invalid_job",
+            "/payload/to",
+            "sequence",
+        ),
+        (
+            "recipient of wrong type",
+            payload_with("to", json!(["a@example.com", 5])),
+            "invalid_job",
+            "/payload/to/1",
+            "string",
+        ),
+        (
+            "no recipient",
+            payload_with("to", json!([])),
+            "invalid_job",
+            "/payload/to",
+            "",
+        ),
+        (
+            "bad mailbox",
+            payload_with("to", json!(["not a mailbox"])),
+            "invalid_job",
+            "/payload/to/0",
+            "",
+        ),
+        (
+            "unknown payload field",
+            payload_with("subjekt", json!("x")),
+            "invalid_job",
+            "/payload/subjekt",
+            "",
+        ),
+    ];
+    for (name, body, code, pointer, text) in table {
+        let answer = dev.api.post("/v1/jobs", &body).await;
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+json",
+            "{name}"
+        );
+        let problem = answer.expect(422);
+        assert_eq!(problem["code"], code, "{name}: {problem}");
+        assert_eq!(problem["status"], 422, "{name}");
+        assert_eq!(
+            problem["errors"][0]["pointer"], pointer,
+            "{name}: {problem}"
+        );
+        let message = problem["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains(text), "{name}: {message}");
+    }
+    let none = dev.api.get("/v1/jobs").await.expect(200);
+    assert_eq!(none["items"], json!([]), "something was accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_json_request_is_refused_in_its_own_way() {
+    let dev = Dev::start().await;
+    let url = format!("http://127.0.0.1:{}/v1/jobs", dev.port);
+    let client = reqwest::Client::new();
+    let send = async |body: Vec<u8>, content: &str| {
+        let request = client.post(&url).header("content-type", content).body(body);
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.json::<Value>().await.unwrap())
+    };
+    let (status, problem) = send(b"{\n  \"kind\": oops}".to_vec(), "application/json").await;
+    assert_eq!((status, &problem["code"]), (400, &json!("malformed_json")));
+    assert_eq!(
+        (&problem["line"], &problem["column"]),
+        (&json!(2), &json!(11)),
+        "{problem}"
+    );
+    let (status, problem) = send(job().to_string().into_bytes(), "text/plain").await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (415, &json!("unsupported_media_type"))
+    );
+    let huge = payload_with("text", json!("x".repeat(3 << 20)));
+    let (status, problem) = send(huge.to_string().into_bytes(), "application/json").await;
+    assert_eq!((status, &problem["code"]), (413, &json!("body_too_large")));
+    for body in [&b""[..], b"\xff\xfe", b"[[[[[[", b"\"kind\"", b"null"] {
+        let (status, problem) = send(body.to_vec(), "application/json").await;
+        assert!(matches!(status, 400 | 422), "{body:?}: {problem}");
+    }
+    let nested = "[".repeat(100_000);
+    let (status, _) = send(nested.into_bytes(), "application/json").await;
+    assert!(matches!(status, 400 | 422));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_paths_methods_jobs_and_parameters_get_problems() {
+    let dev = Dev::start().await;
+    let get = async |path: &str| {
+        let answer = dev.api.get(path).await;
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+json",
+            "{path}"
+        );
+        (
+            answer.status.as_u16(),
+            answer.body["code"].as_str().unwrap().to_owned(),
+        )
+    };
+    let expect = |status: u16, code: &str| (status, code.to_owned());
+    assert_eq!(get("/nothing").await, expect(404, "no_such_path"));
+    assert_eq!(get("/v1/jobs/17").await, expect(404, "no_such_job"));
+    let id = "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057";
+    assert_eq!(get(id).await, expect(404, "no_such_job"));
+    assert_eq!(
+        get(&format!("{id}?wait=1s")).await,
+        expect(404, "no_such_job")
+    );
+    assert_eq!(
+        get(&format!("{id}?wait=2m")).await,
+        expect(422, "invalid_parameter")
+    );
+    assert_eq!(
+        get(&format!("{id}?wait=soon")).await,
+        expect(422, "invalid_parameter")
+    );
+    assert_eq!(
+        get(&format!("{id}?wiat=1s")).await,
+        expect(422, "invalid_parameter")
+    );
+    assert_eq!(
+        get("/v1/jobs?state=done").await,
+        expect(422, "invalid_parameter")
+    );
+    assert_eq!(
+        get("/v1/jobs?limit=0").await,
+        expect(422, "invalid_parameter")
+    );
+    assert_eq!(
+        get("/v1/jobs?cursor=x").await,
+        expect(422, "invalid_parameter")
+    );
+    let delete = dev
+        .api
+        .call(reqwest::Method::DELETE, "/v1/jobs", None, &[])
+        .await;
+    assert_eq!(delete.expect(405)["code"], "method_not_allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_idempotency_key_is_the_same_job() {
+    let dev = Dev::start().await;
+    let key = [("idempotency-key", "order-17")];
+    let first = dev.api.post_with("/v1/jobs", &job(), &key).await;
+    assert_eq!(first.header("idempotent-replayed"), "");
+    let first = first.expect(202);
+    let again = futures::future::join_all(
+        (0..50).map(|_| async { dev.api.post_with("/v1/jobs", &job(), &key).await }),
+    )
+    .await;
+    for answer in again {
+        assert_eq!(answer.header("idempotent-replayed"), "true");
+        assert_eq!(answer.expect(202)["id"], first["id"]);
+    }
+    let other = with("tags", json!(["other"]));
+    let refused = dev
+        .api
+        .post_with("/v1/jobs", &other, &key)
+        .await
+        .expect(422);
+    assert_eq!(refused["code"], "idempotency_key_reused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_pages_newest_first() {
+    let dev = Dev::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        let accepted = dev
+            .api
+            .post("/v1/jobs", &with("delay", json!("1h")))
+            .await
+            .expect(202);
+        ids.push(accepted["id"].clone());
+    }
+    ids.reverse();
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = dev
+            .api
+            .get(&format!("/v1/jobs?limit=3{cursor}"))
+            .await
+            .expect(200);
+        seen.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|job| job["id"].clone()),
+        );
+        let Some(next) = page["next_cursor"].as_str() else {
+            break;
+        };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, ids);
+    let page = dev
+        .api
+        .get("/v1/jobs?state=scheduled&kind=email.send&queue=email")
+        .await
+        .expect(200);
+    assert_eq!(page["items"].as_array().unwrap().len(), 7);
+    assert!(
+        page["items"][0]["waiting_for"]
+            .as_str()
+            .unwrap()
+            .starts_with("scheduled for")
+    );
+    let none = dev.api.get("/v1/jobs?state=dead").await.expect(200);
+    assert_eq!(none, json!({"items": [], "next_cursor": null}));
+}

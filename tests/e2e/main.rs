@@ -1,0 +1,21 @@
+//! The program as its users meet it: the command line, the HTTP API and real mail, embedded
+//! and on RabbitMQ and PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod api;
+mod command_line;
+mod dev;
+mod mail;
+mod settings;

@@ -1,0 +1,23 @@
+//! What the platform promises when processes, the broker or the database die, freeze or lose
+//! their data. Every test starts its own RabbitMQ and PostgreSQL, works them hard, and counts
+//! what really ran by the marks that the probe program leaves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broker;
+mod database;
+mod deploy;
+mod messages;
+mod site;
+mod workers;

@@ -1,0 +1,240 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::dir::TestDir;
+use crate::support::http::Api;
+use crate::support::postgres::Postgres;
+use crate::support::program::{Launch, Program, free_port, program};
+use crate::support::rabbit::Rabbit;
+use crate::support::wait::{PATIENCE, until};
+
+/// Short enough that a lost message is found within a test: grace is timeout + 10 s.
+const QUEUES: &str = r#"
+[queues.probe]
+kinds = ["probe.sleep", "probe.fail"]
+concurrency = 8
+prefetch = 16
+timeout = "30s"
+[queues.probe.retry]
+max_attempts = 3
+initial = "300ms"
+jitter = 0.0
+"#;
+
+/// A broker, a database, an intake and workers, all processes of one test.
+pub struct Site {
+    pub rabbit: Rabbit,
+    pub postgres: Postgres,
+    pub api: Api,
+    pub intake: Option<Program>,
+    port: u16,
+    database: String,
+    dir: TestDir,
+    queues: String,
+}
+
+/// What a job left in the marks file.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Marks {
+    pub starts: usize,
+    pub ends: usize,
+    /// Who ended it.
+    pub pids: Vec<u32>,
+}
+
+impl Site {
+    pub async fn start() -> Self {
+        Self::with_queues(QUEUES).await
+    }
+
+    pub async fn with_queues(queues: &str) -> Self {
+        let (rabbit, postgres) = tokio::join!(Rabbit::start(), Postgres::start());
+        let database = postgres.create_database("longshore").await;
+        let port = free_port();
+        let mut site = Self {
+            api: Api::new(format!("http://127.0.0.1:{port}")),
+            rabbit,
+            postgres,
+            intake: None,
+            port,
+            database,
+            dir: TestDir::new("site"),
+            queues: queues.to_owned(),
+        };
+        std::fs::write(site.dir.join("queues.toml"), &site.queues).unwrap();
+        let mut migrate = site.launch(&["migrate"]).start();
+        assert!(migrate.wait_exit(PATIENCE).await.success());
+        site.start_intake().await;
+        site
+    }
+
+    pub async fn start_intake(&mut self) {
+        let listen = format!("127.0.0.1:{}", self.port);
+        let intake = self
+            .launch(&["intake"])
+            .env("LONGSHORE_LISTEN", listen)
+            .start();
+        self.intake = Some(intake);
+        self.ready(self.port).await;
+    }
+
+    /// A command of the probe program with this site's settings.
+    pub fn launch(&self, arguments: &[&str]) -> Launch {
+        program(probe(), arguments)
+            .env("DATABASE_URL", &self.database)
+            .env("AMQP_URL", self.rabbit.url())
+            .env("LONGSHORE_QUEUES", self.dir.join("queues.toml"))
+            .env("LONGSHORE_LOG", "info")
+            .env("LONGSHORE_LOG_FORMAT", "text")
+            .env("PROBE_MARKS", self.marks_file())
+    }
+
+    /// A worker that is registered with the broker.
+    pub async fn worker(&self) -> Program {
+        self.worker_with(&[]).await
+    }
+
+    pub async fn worker_with(&self, settings: &[(&str, &str)]) -> Program {
+        let port = free_port();
+        let mut launch = self
+            .launch(&["work", "probe"])
+            .env("LONGSHORE_HEALTH_LISTEN", format!("127.0.0.1:{port}"));
+        for (name, value) in settings {
+            launch = launch.env(name, *value);
+        }
+        let worker = launch.start();
+        self.ready(port).await;
+        worker
+    }
+
+    pub async fn ready(&self, port: u16) {
+        let health = Api::new(format!("http://127.0.0.1:{port}"));
+        until("the process is ready", PATIENCE, async || {
+            let status = health.status("/readyz").await?;
+            status.is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// Submits a job; panics unless it is accepted.
+    pub async fn submit(&self, kind: &str, payload: Value) -> String {
+        let body = json!({"kind": kind, "payload": payload});
+        let job = self.api.post("/v1/jobs", &body).await.expect(202);
+        job["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn submit_sleeps(&self, count: usize, ms: u64) -> Vec<String> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            ids.push(self.submit("probe.sleep", json!({"ms": ms})).await);
+        }
+        ids
+    }
+
+    pub async fn job(&self, id: &str) -> Value {
+        self.api.get(&format!("/v1/jobs/{id}")).await.expect(200)
+    }
+
+    /// Waits until every one of them is in that state; returns them.
+    pub async fn all(&self, ids: &[String], state: &str) -> Vec<Value> {
+        self.all_within(ids, state, PATIENCE).await
+    }
+
+    pub async fn all_within(&self, ids: &[String], state: &str, within: Duration) -> Vec<Value> {
+        let mut jobs = Vec::new();
+        for id in ids {
+            let job = until(&format!("{id} is {state}"), within, async || {
+                let path = format!("/v1/jobs/{id}");
+                let answer = self.api.try_call(reqwest::Method::GET, &path, None, &[]);
+                let answer = answer.await.ok()?;
+                (answer.body["state"] == state).then_some(answer.body)
+            })
+            .await;
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// Waits until this many handlers have started.
+    pub async fn started(&self, count: usize) {
+        until(
+            &format!("{count} handlers have started"),
+            PATIENCE,
+            async || {
+                let starts: usize = self.marks().values().map(|marks| marks.starts).sum();
+                (starts >= count).then_some(())
+            },
+        )
+        .await;
+    }
+
+    /// What ran, by job.
+    pub fn marks(&self) -> BTreeMap<String, Marks> {
+        let text = std::fs::read_to_string(self.marks_file()).unwrap_or_default();
+        let mut marks: BTreeMap<String, Marks> = BTreeMap::new();
+        for line in text.lines() {
+            let parts: Vec<&str> = line.split(' ').collect();
+            let [what, id, _, pid] = parts[..] else {
+                panic!("a torn mark: {line:?}")
+            };
+            let job = marks.entry(id.to_owned()).or_default();
+            if what == "start" {
+                job.starts += 1;
+            } else {
+                job.ends += 1;
+                job.pids.push(pid.parse().unwrap());
+            }
+        }
+        marks
+    }
+
+    /// Nothing is missing and nothing was counted against anyone.
+    pub async fn nothing_burned(&self, ids: &[String]) {
+        for job in self.all(ids, "succeeded").await {
+            assert_eq!(job["attempt"], 1, "an attempt was counted: {job}");
+            assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job}");
+        }
+        let mut doctor = self.launch(&["doctor", "--json"]).start();
+        doctor.wait_exit(PATIENCE).await;
+        let balance = doctor
+            .stdout()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .find(|finding| finding["check"] == "balance")
+            .expect("doctor says whether the jobs add up");
+        assert_eq!(balance["status"], "ok", "{balance}");
+    }
+
+    /// What `rabbitmqctl list_queues` says of one broker queue: ready, unacknowledged.
+    pub async fn depth(&self, queue: &str) -> Option<(u64, u64)> {
+        let columns = ["name", "messages_ready", "messages_unacknowledged"];
+        let mut arguments = vec!["-q", "--no-table-headers", "list_queues"];
+        arguments.extend(columns);
+        let text = self.rabbit.ctl(&arguments).await;
+        let line = text
+            .lines()
+            .find(|line| line.split('\t').next() == Some(queue))?;
+        let numbers: Vec<u64> = line
+            .split('\t')
+            .skip(1)
+            .map(|n| n.parse().unwrap())
+            .collect();
+        Some((numbers[0], numbers[1]))
+    }
+
+    fn marks_file(&self) -> PathBuf {
+        self.dir.join("marks")
+    }
+}
+
+/// The probe program, built beside the tests.
+pub fn probe() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let target = tests.parent().unwrap().parent().unwrap();
+    let probe = target.join("examples").join("probe");
+    assert!(probe.exists(), "build it: cargo build --example probe");
+    probe
+}

@@ -1,0 +1,46 @@
+use std::time::Duration;
+
+/// How long the parts of a delivery may take, and how connections are kept.
+///
+/// **Invariant:** a server that hangs is noticed (`before_data`) within the email queue's
+/// default `timeout` of 60 s. So an outage ends as "unavailable", which counts no attempt, and
+/// not as a handler's timeout, which does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Connections of this process to the server.
+    pub(crate) connections: usize,
+    /// Waiting for one of them.
+    pub(crate) wait: Duration,
+    /// Resolving the name and connecting; and again for the TLS handshake.
+    pub(crate) connect: Duration,
+    /// Each answer before DATA.
+    pub(crate) reply: Duration,
+    /// Everything up to DATA, the waiting and second tries included.
+    pub(crate) before_data: Duration,
+    /// Sending the content and waiting for its answer. RFC 5321, section 4.5.3.2.6, asks for ten
+    /// minutes, because giving up early repeats mails; the queue's `timeout` is shorter.
+    pub(crate) content: Duration,
+    /// A connection idle for longer is asked whether it lives (NOOP) before it is used.
+    pub(crate) probe_after: Duration,
+    /// A connection older than this is not used again.
+    pub(crate) max_age: Duration,
+    /// Mails over one connection; servers have limits of their own and answer beyond them with
+    /// temporary errors.
+    pub(crate) max_mails: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16,
+            wait: Duration::from_secs(20),
+            connect: Duration::from_secs(10),
+            reply: Duration::from_secs(20),
+            before_data: Duration::from_secs(45),
+            content: Duration::from_secs(600),
+            probe_after: Duration::from_secs(5),
+            max_age: Duration::from_secs(300),
+            max_mails: 100,
+        }
+    }
+}
