@@ -7,8 +7,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Observer;
+use super::outage::Outage;
 use crate::job::ProcessId;
-use crate::store::{Beat, NewProcess, ProcessBeat, Store, StoreResult};
+use crate::store::{Beat, NewProcess, ProcessBeat, Store, StoreError, StoreResult};
 
 /// How often every counter is read. Twice the beat's rate, so that one slow read does not make
 /// a gap of over 2 s.
@@ -37,6 +38,7 @@ pub struct Liveness {
     last_beat: Mutex<Instant>,
     beats: watch::Sender<HashMap<ProcessId, i64>>,
     suspects: watch::Sender<Vec<ProcessBeat>>,
+    outage: Outage,
 }
 
 impl Liveness {
@@ -54,6 +56,7 @@ impl Liveness {
             last_beat: Mutex::new(began),
             beats: watch::Sender::default(),
             suspects: watch::Sender::default(),
+            outage: Outage::default(),
         }))
     }
 
@@ -84,6 +87,12 @@ impl Liveness {
     #[must_use]
     pub fn suspects(&self) -> watch::Receiver<Vec<ProcessBeat>> {
         self.suspects.subscribe()
+    }
+
+    /// Tells that `what` failed and is tried again; quietly while the heartbeat has told
+    /// already that the database does not answer.
+    pub fn report(&self, what: &str, error: &StoreError) {
+        self.outage.report(what, error);
     }
 
     /// Waits until it is known whether `other` lives.
@@ -135,11 +144,12 @@ impl Liveness {
         match self.store.beat(self.me()).await {
             Ok(Beat::Counted) => {
                 self.beaten(began);
+                self.outage.end();
                 true
             }
             Ok(Beat::Dead) => self.rise().await,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "heartbeat failed");
+                self.outage.begin(&error);
                 false
             }
         }
@@ -169,10 +179,7 @@ impl Liveness {
                 true
             }
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "could not register anew"
-                );
+                self.report("registering anew", &error);
                 false
             }
         }
@@ -190,10 +197,7 @@ impl Liveness {
                 }
             }
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "reading heartbeats failed"
-                );
+                self.report("reading heartbeats", &error);
                 observer.interrupted();
             }
         }

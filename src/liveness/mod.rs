@@ -7,6 +7,7 @@
 
 mod heartbeat;
 mod observer;
+mod outage;
 mod progress;
 
 pub use heartbeat::{Fate, Liveness};

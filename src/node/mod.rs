@@ -149,7 +149,11 @@ impl Node {
             liveness,
             progress: Arc::new(Progress::default()),
         };
-        let dispatcher = Dispatcher::start(ground.store.clone(), ground.broker.clone());
+        let dispatcher = Dispatcher::start(
+            ground.store.clone(),
+            ground.broker.clone(),
+            ground.liveness.clone(),
+        );
         let upkeep_stop = CancellationToken::new();
         // The relay listens for queues created anew before anything is declared.
         let upkeep = ground.keep_up(dispatcher.clone(), &upkeep_stop);

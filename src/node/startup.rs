@@ -53,12 +53,16 @@ pub(super) async fn register(
     profile: NewProcess,
     stop: &CancellationToken,
 ) -> Result<Arc<Liveness>, NodeError> {
+    let mut told = false;
     loop {
         match Liveness::register(store.clone(), profile.clone()).await {
             Ok(liveness) => return Ok(liveness),
             Err(error) if error.is_transient() => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "waiting for the database");
+                if !told {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "waiting for the database");
+                    told = true;
+                }
             }
             Err(error) => return Err(error.into()),
         }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Relay, failed};
+use super::Relay;
 use crate::broker::{Delivery, Lane, Source};
 use crate::job::{
     Decoded, ErrorClass, JobError, JobId, Junk, Priority, Publication, QueueName, decode,
@@ -30,7 +30,7 @@ pub(super) async fn run(relay: Arc<Relay>, queue: QueueName) {
                     break;
                 }
                 Ok(false) => {}
-                Err(error) => failed("ingesting a dead letter", &error),
+                Err(error) => relay.liveness.report("ingesting a dead letter", &error),
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::broker::Broker;
+use crate::liveness::Liveness;
 use crate::store::{OutboxEntry, OutboxId, Store};
 
 /// Entries that are published at once.
@@ -22,9 +23,9 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// Starts the task that settles confirmed entries; it ends with the last clone.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, broker: Arc<dyn Broker>) -> Self {
+    pub fn start(store: Arc<dyn Store>, broker: Arc<dyn Broker>, liveness: Arc<Liveness>) -> Self {
         let (confirmed, arrivals) = mpsc::unbounded_channel();
-        tokio::spawn(settle(store, arrivals));
+        tokio::spawn(settle(store, liveness, arrivals));
         Self {
             broker,
             slots: Arc::new(Semaphore::new(IN_FLIGHT)),
@@ -68,11 +69,15 @@ impl Dispatcher {
 }
 
 /// Group-commits settlements. One that fails is dropped: the entry is published again, once.
-async fn settle(store: Arc<dyn Store>, mut arrivals: mpsc::UnboundedReceiver<OutboxId>) {
+async fn settle(
+    store: Arc<dyn Store>,
+    liveness: Arc<Liveness>,
+    mut arrivals: mpsc::UnboundedReceiver<OutboxId>,
+) {
     let mut entries = Vec::new();
     while arrivals.recv_many(&mut entries, SETTLE_BATCH).await > 0 {
         if let Err(error) = store.settle_outbox(&entries).await {
-            super::failed("settling the outbox", &error);
+            liveness.report("settling the outbox", &error);
         }
         entries.clear();
     }

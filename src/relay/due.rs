@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BATCH, LEASE, Relay, failed};
+use super::{BATCH, LEASE, Relay};
 
 /// The most a due job waits beyond its time when there is nothing else to do.
 const IDLE: Duration = Duration::from_millis(200);
@@ -22,7 +22,7 @@ pub(super) async fn run(relay: Arc<Relay>) {
                 idle = Duration::ZERO;
             }
             Ok(None) => {}
-            Err(error) => failed("promoting due jobs", &error),
+            Err(error) => relay.liveness.report("promoting due jobs", &error),
         }
         tokio::time::sleep(idle).await;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{BATCH, LEASE, Relay, failed};
+use super::{BATCH, LEASE, Relay};
 use crate::broker::{BrokerError, Lane, Source};
 use crate::config::QueueConfig;
 use crate::job::QueueName;
@@ -24,7 +24,7 @@ pub(super) async fn run(relay: Arc<Relay>) {
             Ok(Some(age)) if age > OUTBOX_BEHIND => continue,
             Ok(_) => {}
             Err(error) => {
-                failed("reading the outbox", &error);
+                relay.liveness.report("reading the outbox", &error);
                 continue;
             }
         }
@@ -33,7 +33,7 @@ pub(super) async fn run(relay: Arc<Relay>) {
                 continue; // the broker is down: nothing can be told
             };
             if let Err(error) = check(&relay, queue, config, empty).await {
-                failed("looking for lost messages", &error);
+                relay.liveness.report("looking for lost messages", &error);
             }
         }
     }
@@ -116,7 +116,7 @@ async fn refill(relay: &Relay, queue: &QueueName) {
         };
         match refilled.await {
             Ok(()) => return,
-            Err(error) => failed("refilling a queue", &error),
+            Err(error) => relay.liveness.report("refilling a queue", &error),
         }
         tokio::time::sleep(EVERY).await;
     }

@@ -71,8 +71,3 @@ impl Relay {
         loops.wait().await;
     }
 }
-
-/// Reports a loop's failure where it is handled: the loop goes on at its next turn.
-fn failed(what: &str, error: &(dyn std::error::Error + 'static)) {
-    tracing::warn!(error, "relay: {what} failed; trying again");
-}

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LEASE, Relay, failed};
+use super::{LEASE, Relay};
 
 /// Entries leased at once.
 const ENTRIES: u32 = 16;
@@ -22,7 +22,7 @@ pub(super) async fn run(relay: Arc<Relay>) {
                     idle = Duration::ZERO;
                 }
                 Ok(_) => {}
-                Err(error) => failed("leasing the outbox", &error),
+                Err(error) => relay.liveness.report("leasing the outbox", &error),
             }
         }
         tokio::time::sleep(idle).await;

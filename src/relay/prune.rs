@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Relay, failed};
+use super::Relay;
 use crate::config::QueueConfig;
 use crate::job::QueueName;
 use crate::store::Retention;
@@ -26,7 +26,7 @@ pub(super) async fn run(relay: Arc<Relay>) {
                 jobs.pruned = pruned,
                 "removed finished jobs past their retention"
             ),
-            Err(error) => failed("pruning", &error),
+            Err(error) => relay.liveness.report("pruning", &error),
         }
     }
 }

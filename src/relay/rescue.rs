@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Relay, failed};
+use super::Relay;
 
 /// Declares silent processes dead and puts their jobs back, ahead of the backlog. The store
 /// checks once more that the counter stands where it was seen, under a lock: several relays, or
@@ -17,7 +17,7 @@ pub(super) async fn run(relay: Arc<Relay>) {
                     "a process fell silent and was declared dead; its jobs run again"
                 ),
                 Ok(None) => {}
-                Err(error) => failed("declaring a process dead", &error),
+                Err(error) => relay.liveness.report("declaring a process dead", &error),
             }
         }
     }

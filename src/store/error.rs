@@ -46,6 +46,16 @@ impl StoreError {
         }
     }
 
+    /// True when the database was not there to answer, rather than answering with a refusal.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Shared(inner) => inner.is_outage(),
+            _ => false,
+        }
+    }
+
     /// True when one of the values that were to be written is at fault.
     #[must_use]
     pub fn is_data(&self) -> bool {

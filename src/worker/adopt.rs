@@ -74,10 +74,9 @@ impl Executor {
             match self.draining.run_until_cancelled(write()).await? {
                 Ok(written) => return Some(Ok(written)),
                 Err(error) if error.is_data() => return Some(Err(error)),
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "could not store a message from outside; trying again"
-                ),
+                Err(error) => self
+                    .liveness
+                    .report("storing a message from outside", &error),
             }
             let nap = tokio::time::sleep(PAUSE);
             self.draining.run_until_cancelled(nap).await?;

@@ -137,10 +137,7 @@ impl Executor {
     }
 
     async fn restore_failed(&self, error: &crate::store::StoreError) -> Option<Step> {
-        tracing::warn!(
-            error = error as &dyn std::error::Error,
-            "could not restore a dispatch; trying again"
-        );
+        self.liveness.report("restoring a dispatch", error);
         let nap = tokio::time::sleep(NOT_ALLOWED_PAUSE);
         self.draining.run_until_cancelled(nap).await?;
         Some(Step::Again(None))

@@ -19,6 +19,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub(super) struct Ledger {
     claims: GroupCommit<ClaimRequest, Claim>,
     records: GroupCommit<Record, bool>,
+    liveness: Arc<Liveness>,
     give_up: CancellationToken,
 }
 
@@ -29,9 +30,9 @@ impl Ledger {
         running: Arc<Running>,
         give_up: CancellationToken,
     ) -> Self {
-        let claiming = store.clone();
+        let (claiming, claimant) = (store.clone(), liveness.clone());
         let claims = GroupCommit::spawn(BATCH, move |batch: Arc<[ClaimRequest]>| {
-            let (store, me) = (claiming.clone(), liveness.me());
+            let (store, me) = (claiming.clone(), claimant.me());
             let running = running.clone();
             async move {
                 let claims = store.claim(me, &batch).await?;
@@ -52,6 +53,7 @@ impl Ledger {
         Self {
             claims,
             records,
+            liveness,
             give_up,
         }
     }
@@ -66,7 +68,7 @@ impl Ledger {
             let answer = self.claims.submit(request);
             match self.give_up.run_until_cancelled(answer).await? {
                 Ok(claim) => return Some(claim),
-                Err(error) => self.wait(&mut pause, "claim", &error).await?,
+                Err(error) => self.wait(&mut pause, "claiming", &error).await?,
             }
         }
     }
@@ -84,18 +86,19 @@ impl Ledger {
                 // with the reason is the only end that loses nothing and repeats nothing.
                 Err(error) if error.is_data() => {
                     record.transition = unstorable(&error);
-                    self.wait(&mut pause, "record", &error).await?;
+                    self.wait(&mut pause, "recording the end of a run", &error)
+                        .await?;
                 }
-                Err(error) => self.wait(&mut pause, "record", &error).await?,
+                Err(error) => {
+                    self.wait(&mut pause, "recording the end of a run", &error)
+                        .await?
+                }
             }
         }
     }
 
     async fn wait(&self, pause: &mut Pause, what: &str, error: &StoreError) -> Option<()> {
-        tracing::warn!(
-            error = error as &dyn std::error::Error,
-            "the store did not take a {what}; trying again"
-        );
+        self.liveness.report(what, error);
         let nap = tokio::time::sleep(pause.next());
         self.give_up.run_until_cancelled(nap).await
     }

@@ -25,10 +25,7 @@ pub(super) async fn reconcile(
             Ok(found) => suspected = found,
             Err(error) => {
                 suspected.clear();
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "could not compare running jobs with the store"
-                );
+                liveness.report("comparing running jobs with the store", &error);
             }
         }
     }

@@ -21,7 +21,7 @@ async fn a_database_restart_re_runs_nothing_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_database_down_nothing_is_accepted_and_all_recover_by_themselves() {
     let mut site = Site::start().await;
-    let _worker = site.worker().await;
+    let worker = site.worker().await;
     let before = site.submit_sleeps(10, 2_000).await;
     site.started(8).await;
     site.postgres.kill();
@@ -37,6 +37,16 @@ async fn with_the_database_down_nothing_is_accepted_and_all_recover_by_themselve
     for id in &before {
         assert_eq!(marks[id].ends, 1, "{id}");
     }
+    told_once(&worker.stderr());
+}
+
+/// The log of an outage is for people: its beginning, its end, and the few failures that came
+/// before the heartbeat's.
+fn told_once(log: &str) {
+    let count = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(count("no heartbeat"), 1, "{log}");
+    assert_eq!(count("the database answers again"), 1, "{log}");
+    assert!(count("WARN") < 16, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
