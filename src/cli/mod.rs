@@ -8,6 +8,7 @@ mod error;
 mod filter;
 mod intake;
 mod jobs;
+mod keys;
 mod logging;
 mod migrate;
 mod open;
@@ -65,6 +66,9 @@ enum Command {
     /// Look at dead letters and send them back
     #[command(subcommand)]
     Dlq(dlq::Args),
+    /// API keys: who may ask the intake for what
+    #[command(subcommand)]
+    Keys(keys::Args),
     /// Check settings, connections, versions and topology; say how to fix them
     Doctor(doctor::Args),
 }
@@ -125,6 +129,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Submit(args) => Box::pin(submit::run(context, args)).await,
             Command::Jobs(args) => jobs::run(context, args).await,
             Command::Dlq(args) => Box::pin(dlq::run(context, args)).await,
+            Command::Keys(args) => keys::run(context, args).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
         }
     });

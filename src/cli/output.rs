@@ -26,6 +26,11 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "error: {text}");
     }
 
+    /// A line for people beside what a program reads: on stderr.
+    pub(super) fn note(self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+
     /// True when a person is reading.
     pub(super) fn is_terminal(self) -> bool {
         std::io::stdout().is_terminal()

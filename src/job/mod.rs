@@ -12,6 +12,7 @@ mod name;
 mod new_job;
 mod outcome;
 mod retry;
+mod scope;
 mod state;
 mod view;
 
@@ -26,5 +27,6 @@ pub use name::{Kind, NameError, QueueName};
 pub use new_job::{NewJob, Priority, Start, UniqueKey};
 pub use outcome::{Done, Failure, JobResult, Outcome};
 pub use retry::RetryPolicy;
+pub use scope::Scope;
 pub use state::State;
 pub use view::{AttemptView, JobView, waiting_for};

@@ -7,6 +7,7 @@
 mod error;
 mod filter;
 mod group_commit;
+mod keyring;
 pub mod postgres;
 mod process;
 pub mod sqlite;
@@ -20,6 +21,7 @@ use chrono::{DateTime, Utc};
 pub use error::{StoreError, StoreResult};
 pub use filter::{Counts, JobFilter, Page, Retention, Tally};
 pub use group_commit::GroupCommit;
+pub use keyring::{ApiKey, KeyDigest, KeyId, Keyring, NewKey, Scopes};
 pub use process::{Beat, NewProcess, ProcessBeat, ProcessRow, Role};
 
 use crate::job::{
@@ -170,7 +172,7 @@ pub struct DeadLetter {
 /// deadlock or serialization failure (nothing was committed; repeat), [`StoreError::Data`] when
 /// one of the batch's values is refused (nothing was committed; bisect).
 #[async_trait]
-pub trait Store: Send + Sync + fmt::Debug + 'static {
+pub trait Store: Keyring + Send + Sync + fmt::Debug + 'static {
     /// How far the schema is from this program's.
     async fn schema(&self) -> StoreResult<Schema>;
 

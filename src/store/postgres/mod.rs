@@ -12,6 +12,7 @@ mod day;
 mod drop_day;
 mod error;
 mod insert;
+mod keyring;
 mod keys;
 mod outbox;
 mod processes;

@@ -6,7 +6,10 @@ use super::error::Fault;
 use crate::store::{Schema, StoreError};
 
 /// In order; a migration that has been released never changes.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "store", include_str!("migrations/0001_store.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "store", include_str!("migrations/0001_store.sql")),
+    (2, "keys", include_str!("migrations/0002_keys.sql")),
+];
 
 /// Also held while partitions are made, for they are part of the schema.
 pub(super) const LOCK: i64 = 0x6c6f_6e67_7368_6f72;

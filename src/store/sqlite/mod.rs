@@ -9,6 +9,7 @@ mod claim;
 mod clock;
 mod error;
 mod insert;
+mod keyring;
 mod keys;
 mod outbox;
 mod processes;

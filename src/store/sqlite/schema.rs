@@ -9,7 +9,10 @@ use super::error::classify;
 use crate::store::{Schema, StoreError, StoreResult};
 
 /// In order; never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_jobs.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_jobs.sql"),
+    include_str!("migrations/0002_keys.sql"),
+];
 
 /// `Long` in ASCII.
 const APPLICATION_ID: i64 = 0x4c6f_6e67;

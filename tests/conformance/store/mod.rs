@@ -9,6 +9,7 @@ mod backend;
 mod claiming;
 mod dead_letters;
 mod history;
+mod keyring;
 mod operating;
 mod outbox;
 mod postgres;
@@ -149,6 +150,13 @@ macro_rules! backend {
                     only_the_dead_that_match_are_requeued,
                     a_requeued_job_leaves_its_old_dispatch_behind,
                     one_of_many_operators_requeues_a_job,
+                ]
+                keyring(migrated): [
+                    a_key_reads_as_it_was_made,
+                    a_name_belongs_to_one_key_that_is_in_force,
+                    the_same_key_twice_is_refused,
+                    a_key_is_revoked_once_and_stays_on_record,
+                    the_use_of_a_key_is_remembered_coarsely,
                 ]
                 upkeep(migrated): [
                     what_is_finished_goes_when_its_time_is_over,
