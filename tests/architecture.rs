@@ -221,6 +221,30 @@ fn what_is_allowed_passes() {
 }
 
 #[test]
+fn a_route_that_is_no_declared_call_is_seen() {
+    for (path, text, breaches) in [
+        (
+            "src/intake/x.rs",
+            "fn f() { Router::new().route(\"/x\", get(g)) }",
+            1,
+        ),
+        (
+            "src/node/front.rs",
+            "fn f() { a(r.nest_service(\"/x\", s)) }",
+            1,
+        ),
+        (
+            "src/intake/x.rs",
+            "fn f() { routes(calls()); r.route_layer(l) }",
+            0,
+        ),
+        ("src/intake/call.rs", "fn f() { r.route(p, h) }", 0),
+    ] {
+        assert_eq!(verdict(path, text).len(), breaches, "{path}: {text}");
+    }
+}
+
+#[test]
 fn a_report_says_where_and_why_and_leaves_nothing_out() {
     let text = "\n\nuse crate::store::A;\nuse std::fmt;\nuse crate::{job::B, broker::{C, D}};\n";
     assert_eq!(

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -30,12 +31,13 @@ const FIELDS: [&str; 7] = [
 ];
 
 /// A job as somebody asks for it.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
     /// What to do.
     pub kind: String,
     /// What the kind needs.
+    #[schemars(with = "serde_json::Value")]
     pub payload: Box<RawValue>,
     /// Not before this moment, with a time zone.
     #[serde(default)]

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,8 +7,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::call::{self, Call};
+use super::declaration::Answer;
+use super::gate::Gate;
 
 type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
@@ -46,23 +51,47 @@ impl fmt::Debug for Readiness {
 
 /// `/healthz` (this process runs) and `/readyz` (it can work).
 pub fn health_routes(readiness: Readiness) -> Router {
-    Router::new()
-        .route("/healthz", get(async || Json(json!({"status": "ok"}))))
-        .route("/readyz", get(ready))
-        .with_state(readiness)
+    call::routes(calls(), &Gate::default()).with_state(readiness)
+}
+
+/// Open to everybody: whoever restarts processes has no key.
+pub(super) fn calls() -> Vec<Call<Readiness>> {
+    vec![
+        Call::get("health", "/healthz")
+            .summary("Whether the process runs")
+            .answers(Answer::json::<Health>(StatusCode::OK, "It runs."))
+            .handler(async || Json(Health { status: "ok" })),
+        Call::get("readiness", "/readyz")
+            .summary("Whether the process can do its work now")
+            .answers(Answer::json::<Ready>(StatusCode::OK, "It can."))
+            .answers(Answer::json::<Ready>(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "It waits for something.",
+            ))
+            .handler(ready),
+    ]
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Ready {
+    ready: bool,
+    /// What is waited for, by name.
+    waiting_for: BTreeMap<&'static str, String>,
 }
 
 async fn ready(State(readiness): State<Readiness>) -> Response {
-    let waiting = readiness.waiting_for();
-    let status = if waiting.is_empty() {
+    let waiting_for: BTreeMap<_, _> = readiness.waiting_for().into_iter().collect();
+    let ready = waiting_for.is_empty();
+    let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let reasons: Map<String, Value> = waiting
-        .into_iter()
-        .map(|(name, reason)| (name.to_owned(), reason.into()))
-        .collect();
-    let body = json!({"ready": reasons.is_empty(), "waiting_for": reasons});
-    (status, Json(body)).into_response()
+    (status, Json(Ready { ready, waiting_for })).into_response()
 }

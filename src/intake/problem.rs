@@ -1,27 +1,26 @@
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderValue, Response, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
+use super::problems::{self, ProblemKind};
 use crate::admin::{FieldError, Refusal};
 use crate::store::StoreError;
 
 /// An error answer: problem details (RFC 9457) with a stable `code`.
 #[derive(Debug)]
 pub struct Problem {
-    status: StatusCode,
-    code: &'static str,
+    kind: &'static ProblemKind,
     detail: String,
     more: Map<String, Value>,
     retry_after: Option<u32>,
 }
 
 impl Problem {
-    /// A problem of that status; `detail` says what is wrong and what to do.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    /// A problem of that kind; `detail` says what is wrong and what to do.
+    pub fn new(kind: &'static ProblemKind, detail: impl Into<String>) -> Self {
         Self {
-            status,
-            code,
+            kind,
             detail: detail.into(),
             more: Map::new(),
             retry_after: None,
@@ -35,8 +34,7 @@ impl Problem {
             [only] => format!("{}: {}", only.pointer, only.message),
             many => format!("{} fields are wrong", many.len()),
         };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_job", detail)
-            .with("errors", json!(errors))
+        Self::new(problems::INVALID_JOB, detail).with("errors", json!(errors))
     }
 
     /// Tells the caller to come back after this many seconds.
@@ -46,6 +44,8 @@ impl Problem {
         self
     }
 
+    /// Adds a member.
+    #[must_use]
     pub(super) fn with(mut self, key: &str, value: Value) -> Self {
         self.more.insert(key.to_owned(), value);
         self
@@ -56,15 +56,12 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
         match refusal {
-            Refusal::Malformed { line, column, .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
-                    .with("line", line.into())
-                    .with("column", column.into())
-            }
+            Refusal::Malformed { line, column, .. } => Self::new(problems::MALFORMED_JSON, detail)
+                .with("line", line.into())
+                .with("column", column.into()),
             Refusal::UnknownKind(_) => {
                 let pointer = json!([{"pointer": "/kind", "message": detail}]);
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_kind", detail)
-                    .with("errors", pointer)
+                Self::new(problems::UNKNOWN_KIND, detail).with("errors", pointer)
             }
             Refusal::Invalid(errors) => Self::fields(&errors),
         }
@@ -75,27 +72,33 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_data() {
             let detail = "the store refused a value of this job";
-            return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unstorable", detail);
+            return Self::new(problems::UNSTORABLE, detail);
         }
         tracing::warn!(error = &error as &dyn std::error::Error, "request failed");
         let detail = "the store does not answer; nothing is known to be accepted; try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail).retry_after(1)
+        Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
+    }
+}
+
+impl Problem {
+    pub(super) fn body(&self) -> Value {
+        let mut body = self.more.clone();
+        let code = self.kind.code;
+        body.insert(
+            "type".to_owned(),
+            format!("urn:longshore:problem:{code}").into(),
+        );
+        body.insert("title".to_owned(), self.kind.title.into());
+        body.insert("status".to_owned(), self.kind.status.as_u16().into());
+        body.insert("code".to_owned(), code.into());
+        body.insert("detail".to_owned(), self.detail.clone().into());
+        Value::Object(body)
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-        });
-        if let Some(members) = body.as_object_mut() {
-            members.extend(self.more);
-        }
-        let mut response = (self.status, body.to_string()).into_response();
+        let mut response = (self.kind.status, self.body().to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -110,12 +113,12 @@ impl IntoResponse for Problem {
 
 pub(super) async fn not_found() -> Problem {
     let detail = "no such path; the API is under /v1";
-    Problem::new(StatusCode::NOT_FOUND, "no_such_path", detail)
+    Problem::new(problems::NO_SUCH_PATH, detail)
 }
 
 pub(super) async fn method_not_allowed() -> Problem {
-    let detail = "this path does not take that method";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    let detail = "this path does not take that method; see the header `Allow`";
+    Problem::new(problems::METHOD_NOT_ALLOWED, detail)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
@@ -123,5 +126,5 @@ pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response<Body> {
     let message = panic.downcast_ref::<&str>().copied().unwrap_or("panic");
     tracing::error!(panic = message, "a request handler panicked");
     let detail = "a fault of the intake; it is logged";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+    Problem::new(problems::INTERNAL, detail).into_response()
 }

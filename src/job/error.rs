@@ -1,5 +1,6 @@
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Longest error message kept, in bytes. A peer may answer with megabytes.
@@ -8,7 +9,7 @@ const MAX_MESSAGE: usize = 4096;
 const MAX_CODE: usize = 128;
 
 /// What kind of failure an error is; it decides what happens next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// May work next time; counts an attempt.
@@ -56,7 +57,7 @@ impl ErrorClass {
 }
 
 /// Why a run failed, fit to be stored and shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobError {
     /// Stable and machine-readable: `smtp_550`, `timeout`.
     pub code: String,

@@ -1,11 +1,12 @@
 use chrono::{DateTime, SecondsFormat, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{ErrorClass, JobError, JobId, Kind, NewJob, Priority, QueueName, Start, State};
 
 /// A job as people and programs see it: the JSON of the API and of `--json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// UUIDv7.
     pub id: JobId,
@@ -16,6 +17,7 @@ pub struct JobView {
     /// Where it stands.
     pub state: State,
     /// As submitted.
+    #[schemars(with = "serde_json::Value")]
     pub payload: Box<RawValue>,
     /// Its lane.
     pub priority: Priority,
@@ -34,6 +36,7 @@ pub struct JobView {
     /// When it came to its end.
     pub finished_at: Option<DateTime<Utc>>,
     /// What the handler returned.
+    #[schemars(with = "serde_json::Value")]
     pub result: Option<Box<RawValue>>,
     /// Why it failed last, or why it was put off.
     pub error: Option<JobError>,
@@ -84,7 +87,7 @@ impl JobView {
 }
 
 /// One run of a job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     /// 1-based.
     pub number: u32,

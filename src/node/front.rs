@@ -2,11 +2,10 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
-use crate::intake::{self, Problem, Readiness};
+use crate::intake::{self, Problem, Readiness, problems};
 
 /// Health, and the API once it is there.
 pub(super) fn front(readiness: Readiness, api: Option<Arc<OnceLock<Router>>>) -> Router {
@@ -28,7 +27,7 @@ async fn forward(api: &OnceLock<Router>, request: Request) -> Response {
         },
         None => {
             let detail = "the intake is starting: it waits for the database";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail)
+            Problem::new(problems::STARTING, detail)
                 .retry_after(1)
                 .into_response()
         }

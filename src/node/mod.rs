@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Acceptance, Waiter};
 use crate::broker::{Broker, BrokerError};
 use crate::config::Queues;
-use crate::intake::{self, Intake, Readiness, ServeError};
+use crate::intake::{self, Gate, Intake, Readiness, ServeError};
 use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::Progress;
 use crate::relay::Dispatcher;
@@ -174,6 +174,7 @@ impl Node {
             waiter: waiter.clone(),
             registry: plan.registry,
             queues: ground.queues.clone(),
+            gate: Gate::default(),
         };
         // Set once, here: nobody else has the cell.
         let _ = api.set(intake::finish(intake::api_routes(intake)));

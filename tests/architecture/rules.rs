@@ -103,6 +103,9 @@ const VAGUE: [&str; 8] = [
     "util", "utils", "helper", "helpers", "manager", "managers", "common", "misc",
 ];
 
+/// Makes routes of declared calls; nobody else makes any.
+const ROUTER: &str = "src/intake/call.rs";
+
 /// A file has fewer lines.
 const TOO_LONG: usize = 400;
 
@@ -133,6 +136,7 @@ pub fn check(source: &Source) -> Vec<String> {
         .collect();
     found.extend(unknown(source));
     found.extend(detours(source));
+    found.extend(undeclared_routes(source));
     found
 }
 
@@ -205,6 +209,32 @@ fn find_detours(tokens: TokenStream, in_attribute: bool, lines: &mut Vec<usize>)
             find_detours(group.stream(), in_attribute || attribute, lines);
         } else if (is(at, "include") && is(at + 1, "!"))
             || (in_attribute && is(at, "path") && is(at + 1, "="))
+        {
+            lines.push(token.span().start().line);
+        }
+    }
+}
+
+/// Routes that are no declared call: nothing would check their caller, and nothing describe them.
+fn undeclared_routes(source: &Source) -> Vec<String> {
+    let mut lines = Vec::new();
+    if source.path.starts_with("src/") && source.path != ROUTER {
+        find_routes(source.text.parse().expect("Rust"), &mut lines);
+    }
+    let found = |line| format!("{}:{line}: declare a call in place of a route", source.path);
+    lines.into_iter().map(found).collect()
+}
+
+fn find_routes(tokens: TokenStream, lines: &mut Vec<usize>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        if let TokenTree::Group(group) = token {
+            find_routes(group.stream(), lines);
+        }
+        let name = token.to_string();
+        if ["route", "route_service", "nest", "nest_service"].contains(&name.as_str())
+            && at > 0
+            && tokens[at - 1].to_string() == "."
         {
             lines.push(token.span().start().line);
         }

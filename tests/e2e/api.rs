@@ -251,7 +251,24 @@ async fn unknown_paths_methods_jobs_and_parameters_get_problems() {
         .api
         .call(reqwest::Method::DELETE, "/v1/jobs", None, &[])
         .await;
+    let mut allowed: Vec<&str> = delete.header("allow").split(',').collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
     assert_eq!(delete.expect(405)["code"], "method_not_allowed");
+    let health = dev
+        .api
+        .call(reqwest::Method::POST, "/healthz", None, &[])
+        .await;
+    assert_eq!(health.header("allow"), "GET,HEAD");
+    assert_eq!(health.expect(405)["code"], "method_not_allowed");
+    let slip = dev.api.get("/v1/jobs?limt=5&cursr=x").await.expect(422);
+    assert_eq!(slip["errors"][0]["parameter"], "limt");
+    assert_eq!(
+        slip["errors"][1]["message"],
+        "no such parameter; did you mean `cursor`?"
+    );
+    let unasked = dev.api.post("/v1/jobs?dry_run=1", &job()).await.expect(422);
+    assert_eq!(unasked["code"], "invalid_parameter");
 }
 
 #[tokio::test(flavor = "multi_thread")]

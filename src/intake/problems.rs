@@ -1,0 +1,89 @@
+//! Every problem that the API answers with. The codes are stable: programs decide by them.
+
+use axum::http::StatusCode;
+
+/// A kind of problem.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProblemKind {
+    /// Stable and machine-readable.
+    pub code: &'static str,
+    /// The answer's status.
+    pub status: StatusCode,
+    /// The same for every occurrence.
+    pub title: &'static str,
+    /// When it is answered, and what to do, for the API's description.
+    pub meaning: &'static str,
+}
+
+macro_rules! problems {
+    ($($name:ident = $code:literal, $status:ident, $title:literal, $meaning:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $name: &ProblemKind = &ProblemKind {
+                code: $code,
+                status: StatusCode::$status,
+                title: $title,
+                meaning: $meaning,
+            };
+        )*
+
+        /// All of them.
+        pub const ALL: &[&ProblemKind] = &[$($name),*];
+    };
+}
+
+problems! {
+    UNREADABLE_BODY = "unreadable_body", BAD_REQUEST, "The body broke off",
+        "The connection ended or stalled before the whole body had arrived.";
+    MALFORMED_JSON = "malformed_json", BAD_REQUEST, "The body is not valid JSON",
+        "The body is not JSON (RFC 8259). `line` and `column`, 1-based, say where it stops being it.";
+    NO_SUCH_PATH = "no_such_path", NOT_FOUND, "There is no such path",
+        "No call has this path.";
+    NO_SUCH_JOB = "no_such_job", NOT_FOUND, "There is no such job",
+        "The job was never accepted here, or was removed after its retention.";
+    METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED,
+        "The path does not take this method",
+        "The header `Allow` lists the methods that the path takes.";
+    BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
+        "The body exceeds what this call reads.";
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
+        "The body is of a media type that the call does not take",
+        "The header `Content-Type` must name a media type that the call takes.";
+    INVALID_PARAMETER = "invalid_parameter", UNPROCESSABLE_ENTITY, "A parameter is wrong",
+        "A parameter of the query is unknown or has a wrong value; `errors` names each.";
+    INVALID_JOB = "invalid_job", UNPROCESSABLE_ENTITY, "The job is not valid",
+        "Fields are missing, unknown or wrong; `errors` names each by its JSON pointer.";
+    UNKNOWN_KIND = "unknown_kind", UNPROCESSABLE_ENTITY, "There is no such kind of job",
+        "No kind of that name is known here; `GET /v1/kinds` lists those that are.";
+    INVALID_IDEMPOTENCY_KEY = "invalid_idempotency_key", UNPROCESSABLE_ENTITY,
+        "The idempotency key is not one",
+        "An idempotency key is 1 to 255 printable ASCII characters.";
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", UNPROCESSABLE_ENTITY,
+        "The idempotency key was used for something else",
+        "The key was sent before with another body; a new job needs a new key.";
+    UNSTORABLE = "unstorable", UNPROCESSABLE_ENTITY, "The store refused a value",
+        "The database cannot hold a value of the request.";
+    INTERNAL = "internal", INTERNAL_SERVER_ERROR, "A fault of the intake",
+        "A bug; it is logged.";
+    STORE_UNAVAILABLE = "store_unavailable", SERVICE_UNAVAILABLE, "The store does not answer",
+        "Nothing is known to be accepted. Try again after `Retry-After` seconds, with the same `Idempotency-Key`.";
+    STARTING = "starting", SERVICE_UNAVAILABLE, "The intake is starting",
+        "It waits for the database. Try again after `Retry-After` seconds.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ALL;
+
+    #[test]
+    fn codes_are_unique_and_every_text_is_there() {
+        let codes: BTreeSet<&str> = ALL.iter().map(|kind| kind.code).collect();
+        assert_eq!(codes.len(), ALL.len());
+        for kind in ALL {
+            assert!(kind.status.is_client_error() || kind.status.is_server_error());
+            assert!(!kind.title.ends_with('.') && kind.meaning.ends_with('.'));
+        }
+    }
+}
