@@ -91,7 +91,7 @@ impl Ledger {
                 }
                 Err(error) => {
                     self.wait(&mut pause, "recording the end of a run", &error)
-                        .await?
+                        .await?;
                 }
             }
         }
