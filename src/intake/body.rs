@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Problem, problems};
 
@@ -8,11 +11,21 @@ use super::{Problem, problems};
 /// is still sending would see the connection break instead of the answer.
 const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 
+/// How long a body may make no progress.
+const STALL: Duration = Duration::from_secs(10);
+/// How long a body may take in all: a client that sends a byte now and then must not hold its
+/// connection, and what was read of it, for ever.
+const WHOLE: Duration = Duration::from_secs(60);
+
 /// A whole body of at most `limit` bytes.
 pub(super) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
     let (mut kept, mut length) = (Vec::new(), 0_usize);
-    while let Some(chunk) = chunks.next().await {
+    let end = Instant::now() + WHOLE;
+    while let Some(chunk) = timeout_at(end.min(Instant::now() + STALL), chunks.next())
+        .await
+        .map_err(|_| too_slow())?
+    {
         let chunk = chunk.map_err(|_| {
             Problem::new(
                 problems::UNREADABLE_BODY,
@@ -34,6 +47,15 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
         return Err(Problem::new(problems::BODY_TOO_LARGE, detail));
     }
     Ok(kept)
+}
+
+fn too_slow() -> Problem {
+    let detail = format!(
+        "the body must arrive within {} s, and without a pause of {} s; send it again",
+        WHOLE.as_secs(),
+        STALL.as_secs()
+    );
+    Problem::new(problems::BODY_TIMEOUT, detail)
 }
 
 /// True when the body is JSON by its media type: `application/json` or `…+json` (RFC 6839),
@@ -60,4 +82,39 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "send the header `Content-Type: application/json`";
     Err(Problem::new(problems::UNSUPPORTED_MEDIA_TYPE, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+
+    use super::*;
+
+    /// A body of `count` bytes, one each time `pause` has passed.
+    fn dripping(count: usize, pause: Duration) -> Body {
+        Body::from_stream(stream::unfold(count, move |left| async move {
+            tokio::time::sleep(pause).await;
+            (left > 0).then(|| (Ok::<_, Infallible>("x"), left - 1))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_or_drips_is_given_up() {
+        for (count, pause, fine) in [
+            (5, STALL / 2, true),
+            (1, STALL * 2, false),
+            (100, STALL / 2, false),
+        ] {
+            let read = read(dripping(count, pause), 1000).await;
+            match read {
+                Ok(bytes) => assert!(fine && bytes.len() == count, "{count}"),
+                Err(problem) => {
+                    assert!(!fine, "{count}: {problem:?}");
+                    assert_eq!(problem.body()["code"], "body_timeout");
+                }
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod body;
 mod call;
+mod connection;
 #[expect(dead_code, reason = "the description of the API reads the rest")]
 mod declaration;
 mod gate;
@@ -10,6 +11,7 @@ mod jobs;
 mod problem;
 pub mod problems;
 mod query;
+mod seats;
 mod server;
 mod submit;
 

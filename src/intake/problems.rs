@@ -34,7 +34,7 @@ macro_rules! problems {
 
 problems! {
     UNREADABLE_BODY = "unreadable_body", BAD_REQUEST, "The body broke off",
-        "The connection ended or stalled before the whole body had arrived.";
+        "The connection ended before the whole body had arrived.";
     MALFORMED_JSON = "malformed_json", BAD_REQUEST, "The body is not valid JSON",
         "The body is not JSON (RFC 8259). `line` and `column`, 1-based, say where it stops being it.";
     NO_SUCH_PATH = "no_such_path", NOT_FOUND, "There is no such path",
@@ -44,6 +44,8 @@ problems! {
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED,
         "The path does not take this method",
         "The header `Allow` lists the methods that the path takes.";
+    BODY_TIMEOUT = "body_timeout", REQUEST_TIMEOUT, "The body came too slowly",
+        "The body stalled, or did not arrive in time. Send it again.";
     BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "The body exceeds what this call reads.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
@@ -65,6 +67,9 @@ problems! {
         "The database cannot hold a value of the request.";
     INTERNAL = "internal", INTERNAL_SERVER_ERROR, "A fault of the intake",
         "A bug; it is logged.";
+    TOO_MANY_CONNECTIONS = "too_many_connections", SERVICE_UNAVAILABLE,
+        "The intake answers as many requests as it can",
+        "Every connection that this process serves is at work. Try again after `Retry-After` seconds.";
     STORE_UNAVAILABLE = "store_unavailable", SERVICE_UNAVAILABLE, "The store does not answer",
         "Nothing is known to be accepted. Try again after `Retry-After` seconds, with the same `Idempotency-Key`.";
     STARTING = "starting", SERVICE_UNAVAILABLE, "The intake is starting",
