@@ -198,6 +198,9 @@ fn each_program_gets_the_settings_that_it_needs_and_no_others() {
     }
     assert!(settings("email-worker").contains(&"SMTP_URL".into()));
     assert!(settings("email-worker").contains(&"MAIL_FROM".into()));
+    // It listens on every address, where it refuses to start without a key.
+    let key = &services["intake"]["environment"]["LONGSHORE_ADMIN_KEY"];
+    assert!(key.as_str().is_some_and(|key| key.len() >= 32), "{key}");
     // A worker that is broken into must not hold the key to everything.
     assert!(!settings("email-worker").contains(&"LONGSHORE_ADMIN_KEY".into()));
 }

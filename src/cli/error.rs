@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use super::Output;
 use crate::config::{ConfigError, SettingError};
-use crate::intake::ServeError;
+use crate::intake::{GateError, ServeError};
 use crate::node::NodeError;
 use crate::store::StoreError;
 
@@ -104,7 +104,8 @@ impl From<NodeError> for CliError {
             NodeError::Schema(advice) => Self::usage(advice),
             NodeError::Broker(error) => Self::usage(error.to_string()),
             NodeError::Serve(error) => error.into(),
-            NodeError::Store(error) => error.into(),
+            NodeError::Gate(error @ GateError::NoKeys(_)) => Self::usage(error.to_string()),
+            NodeError::Gate(GateError::Store(error)) | NodeError::Store(error) => error.into(),
             error => Self::message(error.to_string()),
         }
     }

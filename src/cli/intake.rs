@@ -11,9 +11,6 @@ pub(super) async fn run(context: Context) -> Result<(), CliError> {
     let settings = context.settings.clone().validate(Need::Intake)?;
     let queues = Arc::new(context.queues(&settings)?);
     logging::start(&settings);
-    if settings.admin_key.is_some() {
-        tracing::warn!("LONGSHORE_ADMIN_KEY is set, but this version asks nobody for a key");
-    }
     let shutdown = signals::listen()?;
     let plan = Plan {
         role: Role::Intake,
@@ -23,11 +20,18 @@ pub(super) async fn run(context: Context) -> Result<(), CliError> {
         queues,
         registry: Arc::new(context.registry),
         intake: true,
+        admin_key: settings.admin_key.clone(),
         work: None,
         migrate: false,
     };
     let node = Node::start(plan, shutdown).await?;
     tracing::info!(http.address = %node.address, "intake is up");
+    if node.is_open() {
+        tracing::warn!(
+            "there is no API key: any program on this machine may call; \
+             `longshore keys create NAME` ends that"
+        );
+    }
     node.finish().await?;
     tracing::info!("intake has stopped");
     Ok(())

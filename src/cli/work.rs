@@ -35,6 +35,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         queues,
         registry: Arc::new(context.registry),
         intake: false,
+        admin_key: None,
         work: Some(Work {
             queues: names.clone(),
             handlers: Arc::new(handlers),

@@ -81,8 +81,8 @@ pub struct SettingsArgs {
     )]
     pub data_dir: Option<String>,
 
-    /// An API key with all scopes, for the first start (default: none). Keys are not asked for
-    /// by this version of the intake
+    /// An API key with all scopes, for the first start; 32 characters or more, as
+    /// `openssl rand -hex 32` prints (default: none)
     #[arg(
         long,
         env = "LONGSHORE_ADMIN_KEY",

@@ -150,7 +150,7 @@ impl SettingsArgs {
             admin_key: errors.check(
                 "LONGSHORE_ADMIN_KEY",
                 secret(self.admin_key.as_ref()),
-                worker::header_safe,
+                worker::admin_key,
             ),
             log: errors
                 .check("LONGSHORE_LOG", text(self.log.as_ref()), log_filter)

@@ -109,6 +109,20 @@ pub(super) fn header_safe(text: &str) -> Checked<Secret> {
     ))
 }
 
+/// Shortest `LONGSHORE_ADMIN_KEY`, in characters: 128 bits as hexadecimal digits.
+const SHORTEST_ADMIN_KEY: usize = 32;
+
+/// Checks `LONGSHORE_ADMIN_KEY`.
+pub(super) fn admin_key(text: &str) -> Checked<Secret> {
+    if text.len() < SHORTEST_ADMIN_KEY {
+        return Err(Problem::new(
+            format!("is shorter than {SHORTEST_ADMIN_KEY} characters: it could be guessed"),
+            "make one with `openssl rand -hex 32`",
+        ));
+    }
+    header_safe(text)
+}
+
 /// Checks `STRIPE_API_KEY`.
 pub(super) fn stripe_api_key(text: &str) -> Checked<Secret> {
     if text.starts_with("pk_") {
@@ -180,6 +194,14 @@ mod tests {
         }
         for bad in ["shop", "Shop <shop>", "a@b, c@d"] {
             assert!(mail_from(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_admin_key_is_long_and_can_travel() {
+        assert!(admin_key(&"f".repeat(32)).is_ok());
+        for bad in ["f".repeat(31), "f ".repeat(20), "\u{e9}".repeat(32)] {
+            assert!(admin_key(&bad).is_err(), "{bad}");
         }
     }
 

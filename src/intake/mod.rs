@@ -1,6 +1,7 @@
 //! The HTTP API: thin. Checks, inserts, answers 202, publishes. It holds no state that matters.
 
 mod body;
+mod browser;
 mod call;
 mod connection;
 #[expect(dead_code, reason = "the description of the API reads the rest")]
@@ -8,6 +9,7 @@ mod declaration;
 mod gate;
 mod health;
 mod jobs;
+mod known_keys;
 mod problem;
 pub mod problems;
 mod query;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use gate::Gate;
+pub use gate::{Gate, GateError};
 pub use health::{Readiness, health_routes};
 pub use problem::Problem;
 pub use server::{ServeError, bind, serve};

@@ -37,6 +37,14 @@ problems! {
         "The connection ended before the whole body had arrived.";
     MALFORMED_JSON = "malformed_json", BAD_REQUEST, "The body is not valid JSON",
         "The body is not JSON (RFC 8259). `line` and `column`, 1-based, say where it stops being it.";
+    UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "An API key is needed",
+        "Send an API key that is in force: `Authorization: Bearer KEY`.";
+    FORBIDDEN = "forbidden", FORBIDDEN, "The API key may not do this",
+        "The key lacks the scope that the call needs; `scope` names it.";
+    FOREIGN_ORIGIN = "foreign_origin", FORBIDDEN, "Web pages of other sites may not call",
+        "The intake asks for no key, and so answers only programs on its own machine.";
+    RATE_LIMITED = "rate_limited", TOO_MANY_REQUESTS, "The API key makes too many calls",
+        "The key's rate is exceeded. Try again after `Retry-After` seconds.";
     NO_SUCH_PATH = "no_such_path", NOT_FOUND, "There is no such path",
         "No call has this path.";
     NO_SUCH_JOB = "no_such_job", NOT_FOUND, "There is no such job",

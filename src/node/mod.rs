@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Acceptance, Waiter};
 use crate::broker::{Broker, BrokerError};
-use crate::config::Queues;
-use crate::intake::{self, Gate, Intake, Readiness, ServeError};
+use crate::config::{Queues, Secret};
+use crate::intake::{self, Gate, GateError, Intake, Readiness, ServeError};
 use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::Progress;
 use crate::relay::Dispatcher;
@@ -46,6 +46,8 @@ pub struct Plan {
     pub listener: TcpListener,
     /// Answers the API too.
     pub intake: bool,
+    /// A key with every scope, for the API.
+    pub admin_key: Option<Secret>,
     /// Works queues too.
     pub work: Option<Work>,
     /// Migrates an old or empty database instead of refusing it.
@@ -76,6 +78,9 @@ pub enum NodeError {
     /// The broker's objects are not what the configuration asks for.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// Nobody could be told apart at that address.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// The address cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -102,6 +107,7 @@ pub struct Node {
     pub acceptance: Acceptance,
     /// Waits for their ends.
     pub waiter: Waiter,
+    gate: Option<Gate>,
     ground: Ground,
     shutdown: Shutdown,
     server: JoinHandle<()>,
@@ -134,6 +140,10 @@ impl Node {
 
         let stop = &shutdown.drain;
         startup::wait_for_schema(&*plan.store, plan.migrate, stop).await?;
+        let gate = match plan.intake {
+            true => Some(startup::open_gate(&plan.store, plan.admin_key, address, stop).await?),
+            false => None,
+        };
         let names = plan.work.as_ref().map(|work| work.queues.clone());
         let profile = NewProcess::this(plan.role, names.unwrap_or_default());
         let liveness = startup::register(plan.store.clone(), profile, stop).await?;
@@ -168,18 +178,21 @@ impl Node {
         let acceptance =
             Acceptance::start(ground.store.clone(), ground.liveness.clone(), dispatcher);
         let waiter = Waiter::start(ground.store.clone());
-        let intake = Intake {
-            store: ground.store.clone(),
-            acceptance: acceptance.clone(),
-            waiter: waiter.clone(),
-            registry: plan.registry,
-            queues: ground.queues.clone(),
-            gate: Gate::default(),
-        };
-        // Set once, here: nobody else has the cell.
-        let _ = api.set(intake::finish(intake::api_routes(intake)));
+        if let Some(gate) = gate.clone() {
+            let intake = Intake {
+                store: ground.store.clone(),
+                acceptance: acceptance.clone(),
+                waiter: waiter.clone(),
+                registry: plan.registry,
+                queues: ground.queues.clone(),
+                gate,
+            };
+            // Set once, here: nobody else has the cell.
+            let _ = api.set(intake::finish(intake::api_routes(intake)));
+        }
         Ok(Self {
             address,
+            gate,
             acceptance,
             waiter,
             ground,
@@ -198,6 +211,12 @@ impl Node {
     /// Those of [`Store::job`].
     pub async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.ground.store.job(id).await
+    }
+
+    /// Whether the API lets everybody on this machine call, for want of keys.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.gate.as_ref().is_some_and(Gate::is_open)
     }
 
     /// The queue where jobs of this kind wait.

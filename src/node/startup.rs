@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
 use crate::broker::{Broker, BrokerError};
+use crate::config::Secret;
+use crate::intake::{Gate, GateError};
 use crate::liveness::Liveness;
 use crate::store::{NewProcess, Schema, Store};
 
@@ -37,6 +40,29 @@ pub(super) async fn wait_for_schema(
                     tracing::warn!(error, "waiting for the database");
                     told = true;
                 }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let nap = tokio::time::sleep(RETRY);
+        stop.run_until_cancelled(nap)
+            .await
+            .ok_or(NodeError::Stopped)?;
+    }
+}
+
+/// Reads the API keys, as soon as the store answers.
+pub(super) async fn open_gate(
+    store: &Arc<dyn Store>,
+    admin: Option<Secret>,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> Result<Gate, NodeError> {
+    loop {
+        match Gate::open(store.clone(), admin.as_ref(), address).await {
+            Ok(gate) => return Ok(gate),
+            Err(GateError::Store(error)) if error.is_transient() => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "waiting for the database");
             }
             Err(error) => return Err(error.into()),
         }

@@ -17,5 +17,7 @@ mod support;
 mod api;
 mod command_line;
 mod dev;
+mod keys;
 mod mail;
 mod settings;
+mod slow_clients;

@@ -73,6 +73,7 @@ async fn plan(
         queues,
         registry: Arc::new(registry),
         intake: true,
+        admin_key: settings.admin_key.clone(),
         work: Some(Work {
             queues: names,
             handlers: Arc::new(handlers),
@@ -118,6 +119,11 @@ fn greet(context: &Context, settings: &Settings, node: &Node) {
     out.line(format!("Longshore {} is up.", env!("CARGO_PKG_VERSION")));
     out.line(format!("  API     http://{}/v1/jobs", node.address));
     out.line(format!("  health  http://{}/readyz", node.address));
+    if node.is_open() {
+        out.line(
+            "  keys    none: any program on this machine may call; see `longshore keys create`",
+        );
+    }
     out.line(format!("  store   {}", store.unwrap_or_default()));
     out.line(format!("  broker  {broker}"));
     if let Some(mail) = &settings.worker.smtp_url

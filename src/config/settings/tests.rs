@@ -96,7 +96,7 @@ fn what_is_given_beats_the_defaults() {
         listen: some("[::1]:80"),
         health_listen: some("0.0.0.0:0"),
         shutdown_deadline: some("1m30s"),
-        admin_key: Some("key".into()),
+        admin_key: Some("x".repeat(32).into()),
         smtp_url: Some("smtp://mail:25".into()),
         mail_from: some("Shop <shop@example.com>"),
         stripe_api_key: Some("sk_1".into()),
@@ -117,7 +117,7 @@ fn what_is_given_beats_the_defaults() {
         assert_eq!(settings.health_listen, "0.0.0.0:0".parse().ok());
         assert_eq!(settings.shutdown_deadline, Duration::from_secs(90));
         assert_eq!(settings.data_dir, Path::new("/nonexistent/longshore-test"));
-        assert_eq!(settings.admin_key, Some("key".into()));
+        assert_eq!(settings.admin_key, Some("x".repeat(32).into()));
         assert_eq!(settings.log, "info,longshore::relay=debug");
         assert_eq!(settings.log_format, Some(LogFormat::Json));
         let jobs = &settings.worker;
@@ -401,7 +401,7 @@ fn a_drain_takes_some_time_but_not_for_ever() {
 #[test]
 fn nothing_that_holds_a_secret_shows_it() {
     let args = SettingsArgs {
-        admin_key: Some("hunter2".into()),
+        admin_key: Some("hunter2".repeat(5).into()),
         smtp_url: Some("smtp://user:hunter2@mail".into()),
         stripe_api_key: Some("sk_hunter2".into()),
         ..services()
