@@ -1,6 +1,7 @@
 use std::time::Instant;
 
-use axum::routing::{get, post};
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
 use tokio::io::AsyncReadExt;
 
 use super::*;
@@ -17,6 +18,21 @@ const PATIENT: Limits = Limits {
     drain: LONG,
 };
 
+async fn answer(request: Request) -> Response {
+    match request.uri().path() {
+        "/slow" => {
+            tokio::time::sleep(SHORT).await;
+            "late".into_response()
+        }
+        "/big" => vec![0_u8; 64 << 20].into_response(),
+        "/echo" => match axum::body::to_bytes(request.into_body(), 100).await {
+            Ok(body) => body.into_response(),
+            Err(error) => error.to_string().into_response(),
+        },
+        _ => "yes".into_response(),
+    }
+}
+
 struct Server {
     address: SocketAddr,
     stop: CancellationToken,
@@ -28,17 +44,7 @@ impl Server {
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let routes = Router::new()
-            .route("/", get(async || "yes"))
-            .route(
-                "/slow",
-                get(async || {
-                    tokio::time::sleep(SHORT).await;
-                    "late"
-                }),
-            )
-            .route("/big", get(async || vec![0_u8; 64 << 20]))
-            .route("/echo", post(async |body: String| body));
+        let routes = Router::new().fallback(answer);
         let task = tokio::spawn(serve_within(limits, listener, routes, stop.clone()));
         Self {
             address,
