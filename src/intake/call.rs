@@ -21,11 +21,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
+use super::Problem;
 use super::declaration::{Answer, Content, Declaration, Parameter};
 use super::gate::Gate;
 use super::problem;
 use super::problems::ProblemKind;
 use super::query;
+use crate::admin::Pulse;
 use crate::job::Scope;
 
 /// A call that has no handler yet.
@@ -126,7 +128,7 @@ impl CallBuilder {
 }
 
 /// The routes of calls, each behind its checks.
-pub(super) fn routes<S>(calls: Vec<Call<S>>, gate: &Gate) -> Router<S>
+pub(super) fn routes<S>(calls: Vec<Call<S>>, gate: &Gate, pulse: &Pulse) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -135,6 +137,7 @@ where
         let guard = Arc::new(Guard {
             declaration: call.declaration,
             gate: gate.clone(),
+            pulse: pulse.clone(),
         });
         router.route(
             path,
@@ -151,11 +154,25 @@ where
 struct Guard {
     declaration: Declaration,
     gate: Gate,
+    pulse: Pulse,
 }
 
-/// What happens before every handler: first who calls, then what is asked.
-async fn check(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
-    if let Some(scope) = guard.declaration.scope {
+/// What happens before every handler: first who calls, then what is asked. What has a scope
+/// needs the store, if only for the key: while that is silent, the call is refused wherever it
+/// stands.
+async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.declaration.scope {
+        None => pass(&guard, None, request, next).await,
+        Some(scope) => {
+            let passing = pass(&guard, Some(scope), request, next);
+            let answer = guard.pulse.unless_silent(passing).await;
+            answer.unwrap_or_else(|| Problem::silent().into_response())
+        }
+    }
+}
+
+async fn pass(guard: &Guard, scope: Option<Scope>, mut request: Request, next: Next) -> Response {
+    if let Some(scope) = scope {
         match guard.gate.admit(scope, request.headers()).await {
             Ok(caller) => request.extensions_mut().insert(caller),
             Err(refused) => return refused.into_response(),

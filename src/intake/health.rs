@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::call::{self, Call};
 use super::declaration::Answer;
 use super::gate::Gate;
+use crate::admin::Pulse;
 
 type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
@@ -51,7 +52,7 @@ impl fmt::Debug for Readiness {
 
 /// `/healthz` (this process runs) and `/readyz` (it can work).
 pub fn health_routes(readiness: Readiness) -> Router {
-    call::routes(calls(), &Gate::default()).with_state(readiness)
+    call::routes(calls(), &Gate::default(), &Pulse::default()).with_state(readiness)
 }
 
 /// Open to everybody: whoever restarts processes has no key.

@@ -27,7 +27,7 @@ pub use health::{Readiness, health_routes};
 pub use problem::Problem;
 pub use server::{ServeError, bind, serve};
 
-use crate::admin::{Acceptance, Waiter};
+use crate::admin::{Acceptance, Pulse, Waiter};
 use crate::config::Queues;
 use crate::store::Store;
 use crate::worker::Registry;
@@ -38,6 +38,8 @@ use call::Call;
 pub struct Intake {
     /// Reads.
     pub store: Arc<dyn Store>,
+    /// Whether the store answers.
+    pub pulse: Pulse,
     /// Accepts.
     pub acceptance: Acceptance,
     /// Waits for ends.
@@ -60,7 +62,7 @@ fn calls() -> Vec<Call<Intake>> {
 
 /// The routes of the API.
 pub fn api_routes(intake: Intake) -> Router {
-    call::routes(calls(), &intake.gate).with_state(intake)
+    call::routes(calls(), &intake.gate, &intake.pulse).with_state(intake)
 }
 
 /// Routes with what every answer needs: problems for unknown paths and panics.

@@ -75,12 +75,19 @@ impl From<StoreError> for Problem {
             return Self::new(problems::UNSTORABLE, detail);
         }
         tracing::warn!(error = &error as &dyn std::error::Error, "request failed");
-        let detail = "the store does not answer; nothing is known to be accepted; try again";
-        Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
+        Self::silent()
     }
 }
 
 impl Problem {
+    /// The store does not answer. A submission that was cut off between its commit and its
+    /// answer was accepted; its key tells, when it is sent again.
+    pub(super) fn silent() -> Self {
+        let detail = "the store does not answer; what was sent was accepted only if its commit \
+                      was under way: send it again, with the same Idempotency-Key if it had one";
+        Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
+    }
+
     pub(super) fn body(&self) -> Value {
         let mut body = self.more.clone();
         let code = self.kind.code;

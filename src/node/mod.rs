@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Acceptance, Waiter};
+use crate::admin::{Acceptance, Pulse, Waiter};
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Queues, Secret};
 use crate::intake::{self, Gate, GateError, Intake, Readiness, ServeError};
@@ -181,6 +181,7 @@ impl Node {
         if let Some(gate) = gate.clone() {
             let intake = Intake {
                 store: ground.store.clone(),
+                pulse: Pulse::start(ground.store.clone()),
                 acceptance: acceptance.clone(),
                 waiter: waiter.clone(),
                 registry: plan.registry,

@@ -23,6 +23,10 @@ struct Request<Q, A> {
 ///
 /// A batch that is refused for its data is bisected, so that one bad row never holds the
 /// others. The queue in front is bounded: a caller waits when the store is slow.
+///
+/// What nobody waits for any more when its turn comes is not written, and a write that every
+/// caller has left is dropped: whoever gave up has told that it did not happen, or that nobody
+/// knows.
 #[derive(Debug)]
 pub struct GroupCommit<Q, A> {
     requests: mpsc::Sender<Request<Q, A>>,
@@ -62,17 +66,19 @@ where
         tokio::spawn(async move {
             let mut arrived = Vec::with_capacity(max);
             while arrivals.recv_many(&mut arrived, max).await > 0 {
-                let (asks, answers): (Vec<Q>, Vec<_>) = arrived
+                let (asks, mut callers): (Vec<Q>, Vec<_>) = arrived
                     .drain(..)
+                    .filter(|request| !request.answer.is_closed())
                     .map(|request| (request.ask, request.answer))
                     .unzip();
-                for (answer, to) in write_all(&write, parcels(asks, weigh))
-                    .await
-                    .into_iter()
-                    .zip(answers)
-                {
+                let written = tokio::select! {
+                    biased;
+                    written = write_all(&write, parcels(asks, weigh)) => written,
+                    () = all_left(&mut callers) => continue,
+                };
+                for (answer, caller) in written.into_iter().zip(callers) {
                     // Nobody waits any more: the caller was cancelled. The write stands.
-                    let _ = to.send(answer);
+                    let _ = caller.send(answer);
                 }
             }
         });
@@ -92,6 +98,13 @@ where
             .await
             .map_err(|_| StoreError::Stopping)?;
         answered.await.map_err(|_| StoreError::Stopping)?
+    }
+}
+
+/// Waits until no caller waits any more.
+async fn all_left<A>(callers: &mut [oneshot::Sender<StoreResult<A>>]) {
+    for caller in callers {
+        caller.closed().await;
     }
 }
 
@@ -239,6 +252,47 @@ mod tests {
             assert_eq!(answer.unwrap(), *ask);
         }
         assert!(*heaviest.lock().unwrap() < 2 * MAX_BYTES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_not_written() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let seen = written.clone();
+        let commit = GroupCommit::spawn(8, move |batch: Arc<[i32]>| {
+            let seen = seen.clone();
+            async move {
+                if batch.contains(&1) {
+                    std::future::pending::<()>().await;
+                }
+                seen.lock().unwrap().extend_from_slice(&batch);
+                Ok(batch.to_vec())
+            }
+        });
+        let short = Duration::from_millis(10);
+        // The first hangs in its write, the second behind it; both give up.
+        let (first, second) = tokio::join!(
+            tokio::time::timeout(short, commit.submit(1)),
+            tokio::time::timeout(short * 2, async {
+                tokio::time::sleep(short / 2).await;
+                commit.submit(2).await
+            }),
+        );
+        assert!(first.is_err());
+        assert_eq!(second.unwrap().unwrap(), 2, "the hanging write was dropped");
+        let (hanging, given_up, waiting) = tokio::join!(
+            tokio::time::timeout(short * 3, commit.submit(1)),
+            tokio::time::timeout(short, async {
+                tokio::time::sleep(short / 2).await;
+                commit.submit(3).await
+            }),
+            async {
+                tokio::time::sleep(short / 2).await;
+                commit.submit(4).await
+            },
+        );
+        assert!(hanging.is_err() && given_up.is_err());
+        assert_eq!(waiting.unwrap(), 4);
+        assert_eq!(*written.lock().unwrap(), [2, 4]);
     }
 
     #[tokio::test]

@@ -186,6 +186,10 @@ pub trait Store: Keyring + Send + Sync + fmt::Debug + 'static {
     /// The store's clock.
     async fn now(&self) -> StoreResult<DateTime<Utc>>;
 
+    /// Nothing but an answer, on the connections that acceptance uses: silence means that nobody
+    /// gets in.
+    async fn ping(&self) -> StoreResult<()>;
+
     // ---- processes -------------------------------------------------------------------------
 
     /// Enters a process, alive, with its beat counter at 0.

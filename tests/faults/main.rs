@@ -19,5 +19,6 @@ mod broker;
 mod database;
 mod deploy;
 mod messages;
+mod silence;
 mod site;
 mod workers;

@@ -53,6 +53,22 @@ impl Site {
     pub async fn with_queues(queues: &str) -> Self {
         let (rabbit, postgres) = tokio::join!(Rabbit::start(), Postgres::start());
         let database = postgres.create_database("longshore").await;
+        Self::on(rabbit, postgres, database, queues).await
+    }
+
+    /// As [`Site::start`], with processes that are no superusers in the database: they are
+    /// `role`, which owns it, and the server's limits hold for them.
+    pub async fn as_role(role: &str) -> Self {
+        let (rabbit, postgres) = tokio::join!(Rabbit::start(), Postgres::start());
+        postgres.psql(&format!("CREATE ROLE {role} LOGIN")).await;
+        let database = postgres.create_database("longshore").await;
+        let owner = format!("ALTER DATABASE longshore OWNER TO {role}");
+        postgres.psql(&owner).await;
+        let database = database.replacen("//longshore@", &format!("//{role}@"), 1);
+        Self::on(rabbit, postgres, database, QUEUES).await
+    }
+
+    async fn on(rabbit: Rabbit, postgres: Postgres, database: String, queues: &str) -> Self {
         let port = free_port();
         let mut site = Self {
             api: Api::new(format!("http://127.0.0.1:{port}")),

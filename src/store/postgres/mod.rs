@@ -45,7 +45,8 @@ use crate::job::{JobId, JobView, NewJob, ProcessId, Publication, QueueName};
 const CONNECTIONS: u32 = 6;
 /// Connections for slow questions.
 const READS: u32 = 3;
-/// How long to wait for a connection: an outage is told within this time.
+/// How long to wait for a connection: an outage is told within this time. Enough for a TLS
+/// handshake with a server on another continent.
 const ACQUIRE: Duration = Duration::from_secs(2);
 
 /// How long the connections may take to close.
@@ -120,6 +121,10 @@ impl Store for PostgresStore {
 
     async fn now(&self) -> StoreResult<DateTime<Utc>> {
         transact!(self.reads, COLD, |tx| schema::now(&mut tx))
+    }
+
+    async fn ping(&self) -> StoreResult<()> {
+        transact!(self.pool, HOT, |tx| schema::ping(&mut tx))
     }
 
     async fn register(&self, process: &NewProcess) -> StoreResult<ProcessId> {

@@ -110,3 +110,8 @@ pub(super) async fn version(tx: &mut PgConnection) -> Result<String, Fault> {
 pub(super) async fn now(tx: &mut PgConnection) -> Result<DateTime<Utc>, Fault> {
     Ok(sqlx::query_scalar("SELECT now()").fetch_one(tx).await?)
 }
+
+pub(super) async fn ping(tx: &mut PgConnection) -> Result<(), Fault> {
+    sqlx::raw_sql("SELECT").execute(tx).await?;
+    Ok(())
+}

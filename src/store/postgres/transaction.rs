@@ -92,6 +92,24 @@ pub(super) async fn within<T>(
         .map_err(StoreError::from)
 }
 
+/// How often somebody who waits for a new connection looks for one that has come back.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A connection. The pool decides once, whether to open one or to wait for one; where none can
+/// be opened, those that come back meanwhile must not lie idle until it gives up.
+async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    let mut opened = std::pin::pin!(pool.acquire());
+    loop {
+        tokio::select! {
+            biased;
+            opened = &mut opened => return opened,
+            () = tokio::time::sleep(LOOK) => if let Some(idle) = pool.try_acquire() {
+                return Ok(idle);
+            },
+        }
+    }
+}
+
 /// How long a connection may take to go back to the pool.
 const RETURN: Duration = Duration::from_secs(2);
 
@@ -113,7 +131,7 @@ impl Tx {
         let mut stale = 0;
         loop {
             let mut tx = Self {
-                connection: pool.acquire().await?,
+                connection: acquire(pool).await?,
                 settled: false,
             };
             match tx.run(kind.begin).await {
