@@ -80,7 +80,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
 }
 
 async fn examine(context: &Context, settings: &Settings, findings: &mut Findings) {
-    let queues = match context.queues(settings) {
+    let queues = match context.queues() {
         Ok(queues) => queues,
         Err(error) => {
             return findings.problem(

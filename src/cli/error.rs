@@ -56,6 +56,13 @@ impl CliError {
         }
     }
 
+    /// This and what else is wrong.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.code = self.code.max(other.code);
+        self.lines.extend(other.lines);
+        self
+    }
+
     /// All that is wrong, on one line.
     pub(super) fn text(&self) -> String {
         self.lines.join("; ")
@@ -85,6 +92,10 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Schema(text) | StoreError::Url(text) => Self::usage(text),
+            error @ StoreError::File { .. } => Self::usage(format!(
+                "{error} — choose another folder with LONGSHORE_DATA_DIR, or another file with \
+                 DATABASE_URL"
+            )),
             error => Self::failed(error),
         }
     }

@@ -8,8 +8,8 @@ use crate::store::Role;
 
 /// `longshore intake`
 pub(super) async fn run(context: Context) -> Result<(), CliError> {
-    let settings = context.settings.clone().validate(Need::Intake)?;
-    let queues = Arc::new(context.queues(&settings)?);
+    let (settings, queues) = context.configured(Need::Intake)?;
+    let queues = Arc::new(queues);
     logging::start(&settings);
     let shutdown = signals::listen()?;
     let plan = Plan {

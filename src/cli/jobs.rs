@@ -43,8 +43,7 @@ pub(super) struct ShowArgs {
 
 /// `longshore jobs list|show`
 pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
-    let settings = context.settings.clone().validate(Need::Operator)?;
-    let queues = context.queues(&settings)?;
+    let (settings, queues) = context.configured(Need::Operator)?;
     match args {
         Args::List(args) => {
             let mut filter = args.filter.filter(&args.in_queues)?;

@@ -5,7 +5,7 @@ use crate::app::complete_queues;
 use crate::broker::Broker;
 use crate::broker::amqp::AmqpBroker;
 use crate::broker::embedded::EmbeddedBroker;
-use crate::config::{BrokerUrl, DatabaseUrl, Queues, Settings};
+use crate::config::{BrokerUrl, DatabaseUrl, Need, Queues, Settings};
 use crate::job::QueueName;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -49,9 +49,21 @@ pub(super) fn reachable_broker(
 }
 
 impl Context {
+    /// Settings and queue file, with all that is wrong with either.
+    pub(super) fn configured(&self, need: Need) -> Result<(Settings, Queues), CliError> {
+        let settings = self.settings.clone().validate(need);
+        let queues = self.queues();
+        match (settings, queues) {
+            (Ok(settings), Ok(queues)) => Ok((settings, queues)),
+            (Ok(_), Err(error)) => Err(error),
+            (Err(errors), Ok(_)) => Err(errors.into()),
+            (Err(errors), Err(error)) => Err(CliError::from(errors).and(error)),
+        }
+    }
+
     /// The queue file, completed with the queues of kinds that it does not name.
-    pub(super) fn queues(&self, settings: &Settings) -> Result<Queues, CliError> {
-        let mut queues = Queues::load(settings.queues.as_deref())?;
+    pub(super) fn queues(&self) -> Result<Queues, CliError> {
+        let mut queues = Queues::load(self.settings.queue_file().as_deref())?;
         complete_queues(&mut queues, &self.registry);
         Ok(queues)
     }

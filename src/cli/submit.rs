@@ -44,8 +44,7 @@ pub(super) struct Args {
 
 /// `longshore submit KIND PAYLOAD`: straight into the store; a running process publishes it.
 pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
-    let settings = context.settings.clone().validate(Need::Operator)?;
-    let queues = context.queues(&settings)?;
+    let (settings, queues) = context.configured(Need::Operator)?;
     let job = read_job(&context, &args, &queues)?;
     let store = open::ready_store(&settings).await?;
     let id = insert(&*store, job).await?;

@@ -16,8 +16,7 @@ pub(super) struct Args {
 
 /// `longshore topology [--apply]`: exit code 1 when something is missing or different.
 pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
-    let settings = context.settings.clone().validate(Need::Topology)?;
-    let queues = context.queues(&settings)?;
+    let (settings, queues) = context.configured(Need::Topology)?;
     let broker = open::broker(&settings, &queues)?;
     if args.apply {
         match broker.declare().await {

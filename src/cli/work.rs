@@ -19,9 +19,7 @@ pub(super) struct Args {
 
 /// `longshore work [QUEUE…]`
 pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
-    let settings = context.settings.clone().validate(Need::Worker)?;
-    let queues = Arc::new(context.queues(&settings)?);
-    let names = named(&queues, &args.names)?;
+    let (settings, queues, names) = configured(&context, &args.names)?;
     logging::start(&settings);
     let handlers = context
         .registry
@@ -49,6 +47,25 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     node.finish().await?;
     tracing::info!("worker has stopped");
     Ok(())
+}
+
+/// With all that is wrong with settings, queue file and arguments.
+fn configured(
+    context: &Context,
+    wanted: &[String],
+) -> Result<(Settings, Arc<Queues>, Vec<QueueName>), CliError> {
+    let named = context
+        .queues()
+        .ok()
+        .map(|queues| named(&queues, wanted))
+        .transpose();
+    match (context.configured(Need::Worker), named) {
+        (Ok((settings, queues)), Ok(names)) => {
+            Ok((settings, Arc::new(queues), names.unwrap_or_default()))
+        }
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
+        (Err(error), Err(unknown)) => Err(error.and(unknown)),
+    }
 }
 
 fn named(queues: &Queues, wanted: &[String]) -> Result<Vec<QueueName>, CliError> {

@@ -131,7 +131,7 @@ impl SettingsArgs {
         let settings = Settings {
             broker: errors.keep(broker),
             database,
-            queues: text(self.queues.as_ref()).map(PathBuf::from),
+            queues: self.queue_file(),
             listen: errors
                 .check("LONGSHORE_LISTEN", text(self.listen.as_ref()), address)
                 .unwrap_or(DEFAULT_LISTEN),
@@ -168,6 +168,12 @@ impl SettingsArgs {
         } else {
             Err(errors.0)
         }
+    }
+
+    /// `LONGSHORE_QUEUES`, if it is given. Every path is allowed.
+    #[must_use]
+    pub fn queue_file(&self) -> Option<PathBuf> {
+        text(self.queues.as_ref()).map(PathBuf::from)
     }
 
     fn for_jobs(&self, errors: &mut Errors, dev: bool, data_dir: &Path) -> WorkerSettings {

@@ -18,6 +18,14 @@ pub enum StoreError {
     /// The database refused a value. Nothing was committed.
     #[error("the database refused a value: {0}")]
     Data(sqlx::Error),
+    /// The database's file cannot be created or opened.
+    #[error("cannot open the database file `{}`: {source}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// The database's URL is not one. Never holds the URL, which may hold a password.
     #[error("{0}")]
     Url(String),

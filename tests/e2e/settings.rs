@@ -1,5 +1,6 @@
 use sqlx::Connection;
 
+use crate::dev::Dev;
 use crate::support::dir::TestDir;
 use crate::support::program::{free_port, longshore};
 use crate::support::shared::{self, Database};
@@ -81,6 +82,55 @@ async fn a_wrong_queue_file_is_named_by_line_and_column() {
         said.contains("nowhere.toml") && said.contains("LONGSHORE_QUEUES"),
         "{said}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_settings_file_and_arguments_is_said_at_once() {
+    let dir = TestDir::new("settings");
+    std::fs::write(dir.join("queues.toml"), "[queues.email]\nkindz = []\n").unwrap();
+    let listen = [("LONGSHORE_LISTEN", "here")];
+    let said = refused(&["intake"], &listen, &dir).await;
+    for wrong in ["DATABASE_URL", "LONGSHORE_LISTEN", "queues.toml:2:1"] {
+        assert!(said.contains(wrong), "{wrong} is not in: {said}");
+    }
+    std::fs::remove_file(dir.join("queues.toml")).unwrap();
+    let said = refused(&["work", "emial"], &listen, &dir).await;
+    for wrong in ["DATABASE_URL", "LONGSHORE_LISTEN", "emial"] {
+        assert!(said.contains(wrong), "{wrong} is not in: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_cannot_be_used_is_named() {
+    let dir = TestDir::new("settings");
+    std::fs::write(dir.join("file"), "").unwrap();
+    let folder = [("LONGSHORE_DATA_DIR", "file/data")];
+    let said = refused(&["dev"], &folder, &dir).await;
+    assert!(
+        said.contains("file/data") && said.contains("LONGSHORE_DATA_DIR"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_there_is_told_with_the_cause() {
+    let url = format!("postgres://u:hunter2@127.0.0.1:{}/x", free_port());
+    let mut list = longshore(["jobs", "list"])
+        .env("DATABASE_URL", &url)
+        .start();
+    assert_eq!(list.wait_exit(PATIENCE).await.code(), Some(1));
+    let said = list.stderr();
+    assert!(said.contains("refused"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_dev_in_the_same_folder_is_refused() {
+    let first = Dev::start().await;
+    let listen = format!("127.0.0.1:{}", free_port());
+    let settings = [("LONGSHORE_LISTEN", listen.as_str())];
+    let said = refused(&["dev"], &settings, &first.dir).await;
+    assert!(said.contains("LONGSHORE_DATA_DIR"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,10 @@
 mod demo;
+mod lock;
 
 use std::sync::Arc;
 
 use super::{CliError, Context, logging, open, signals};
-use crate::config::{BreakerConfig, BrokerUrl, Need, QueueConfig, Queues, Settings};
+use crate::config::{BreakerConfig, BrokerUrl, DatabaseUrl, Need, QueueConfig, Queues, Settings};
 use crate::demo::{DEMO_QUEUE, Demo};
 use crate::intake::bind;
 use crate::job::{QueueName, RetryPolicy};
@@ -24,7 +25,7 @@ pub(super) struct Args {
 
 /// `longshore dev [--demo]`
 pub(super) async fn run(mut context: Context, args: Args) -> Result<(), CliError> {
-    let mut settings = context.settings.clone().validate(Need::Dev)?;
+    let (mut settings, _) = context.configured(Need::Dev)?;
     let demo = context.demo.take().filter(|_| args.demo);
     if args.demo && demo.is_none() {
         return Err(CliError::usage("--demo: this program brings no demo"));
@@ -37,10 +38,14 @@ pub(super) async fn run(mut context: Context, args: Args) -> Result<(), CliError
             settings.log = "warn,longshore::worker=error".to_owned();
         }
     }
-    let queues = with_demo_queue(context.queues(&settings)?, demo.as_ref());
+    let queues = with_demo_queue(context.queues()?, demo.as_ref());
     logging::start(&settings);
     let shutdown = signals::listen()?;
     let plan = plan(&mut context, &settings, Arc::new(queues)).await?;
+    let _lock = match settings.database() {
+        Ok(DatabaseUrl::Sqlite(path)) => Some(lock::take(path)?),
+        _ => None,
+    };
     let node = Node::start(plan, shutdown.clone()).await?;
     greet(&context, &settings, &node);
     let verdict = match &demo {

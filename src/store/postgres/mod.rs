@@ -97,6 +97,18 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// Why no connection was to be had.
+    async fn unreachable(&self) -> StoreError {
+        let options = self.reads.connect_options();
+        let knock = options.connect();
+        StoreError::Unavailable(match tokio::time::timeout(ACQUIRE, knock).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+        })
+    }
+}
+
 /// The innermost reason, which names the part of the URL but not its value.
 fn why(error: &sqlx::Error) -> String {
     match error {
@@ -108,7 +120,14 @@ fn why(error: &sqlx::Error) -> String {
 #[async_trait]
 impl Store for PostgresStore {
     async fn schema(&self) -> StoreResult<Schema> {
-        transact!(self.reads, COLD, |tx| schema::read(&mut tx))
+        let answer = transact!(self.reads, COLD, |tx| schema::read(&mut tx));
+        match answer {
+            // The pool tells only that it has waited.
+            Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)) => {
+                Err(self.unreachable().await)
+            }
+            answer => answer,
+        }
     }
 
     async fn migrate(&self) -> StoreResult<usize> {

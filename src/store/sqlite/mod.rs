@@ -65,12 +65,13 @@ impl SqliteStore {
     /// user alone. Does not migrate.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the file cannot be created or opened,
+    /// [`StoreError::File`] when the file cannot be created or opened,
     /// [`StoreError::Schema`] when it is not an SQLite database.
     pub async fn open(path: &Path) -> StoreResult<Self> {
-        create(path)
-            .await
-            .map_err(|error| StoreError::Unavailable(sqlx::Error::Io(error)))?;
+        create(path).await.map_err(|source| StoreError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let mut tries = 0;
         loop {
             match Self::connect(path).await.map_err(classify) {
