@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -6,10 +7,8 @@ use super::filter::FilterArgs;
 use super::{CliError, Context, open, show};
 use crate::config::Need;
 use crate::job::State;
-use crate::store::{JobFilter, Page, Store};
-
-/// Dead letters sent back in one transaction.
-const BATCH: u32 = 500;
+use crate::relay::OperationExecutor;
+use crate::store::{Action, JobFilter, NewOperation, OperationId, Page, Store};
 
 /// Arguments of `longshore dlq`.
 #[derive(Debug, clap::Subcommand)]
@@ -82,7 +81,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
                 return Err(CliError::message("nothing was sent back"));
             }
             let store = open::ready_store(&settings).await?;
-            let sent = requeue(&*store, &filter, args.limit.unwrap_or(u64::MAX)).await?;
+            let sent = requeue(store.clone(), &filter, args.limit).await?;
             store.close().await;
             if args.json {
                 context.out.json(&json!({"requeued": sent}));
@@ -94,16 +93,31 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     }
 }
 
-/// In batches, oldest first; each batch is one transaction, so an interruption leaves every
-/// letter either sent back or untouched.
-async fn requeue(store: &dyn Store, filter: &JobFilter, limit: u64) -> Result<u64, CliError> {
-    let mut sent = 0;
-    while sent < limit {
-        let batch = u32::try_from(limit - sent).unwrap_or(BATCH).min(BATCH);
-        // No lease: any relay may publish them at once.
-        let entry = store.requeue_dead(filter, batch, Duration::ZERO).await?;
-        let Some(entry) = entry else { break };
-        sent += entry.publications.len() as u64;
+/// As an operation, which goes on in the running processes if this one is stopped.
+async fn requeue(
+    store: Arc<dyn Store>,
+    filter: &JobFilter,
+    limit: Option<u64>,
+) -> Result<u64, CliError> {
+    let operation = NewOperation {
+        id: OperationId::new(),
+        action: Action::Requeue,
+        filter: filter.clone(),
+        limit,
+        rate: None,
+        created_by: "cli".to_owned(),
+    };
+    let mut operation = store.begin(&operation).await?;
+    let executor = OperationExecutor::new(store.clone(), None);
+    while !operation.state.is_final() {
+        match executor.step(Some(operation.id)).await? {
+            Some(stepped) => operation = stepped,
+            None => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let stands = store.operation(operation.id).await?;
+                operation = stands.ok_or_else(|| CliError::message("the operation is gone"))?;
+            }
+        }
     }
-    Ok(sent)
+    Ok(operation.done)
 }

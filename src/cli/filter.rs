@@ -29,9 +29,10 @@ impl FilterArgs {
         Ok(JobFilter {
             states: Vec::new(),
             queues: queues.map_err(|error| CliError::usage(error.to_string()))?,
-            kind: self.kind.clone(),
+            kinds: self.kind.clone().into_iter().collect(),
             code: self.code.clone(),
             ids: self.ids.clone(),
+            ..JobFilter::default()
         })
     }
 }

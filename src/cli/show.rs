@@ -75,14 +75,14 @@ pub(super) fn job(out: Output, job: &JobView) {
         facts.add_row([format!("  {name}"), value]);
     }
     out.line(text(&mut facts));
-    if !job.attempts.is_empty() {
+    if !job.attempts().is_empty() {
         attempts(out, job);
     }
 }
 
 fn attempts(out: Output, job: &JobView) {
     let mut rows = table(&["attempt", "outcome", "started", "took", "worker", "error"]);
-    for attempt in &job.attempts {
+    for attempt in job.attempts() {
         let took = attempt
             .started_at
             .map(|started| format!("{:.3} s", seconds(attempt.finished_at - started)));
@@ -101,7 +101,7 @@ fn attempts(out: Output, job: &JobView) {
     }
     out.line(text(&mut rows));
     for (attempt, error) in job
-        .attempts
+        .attempts()
         .iter()
         .filter_map(|a| Some((a, a.error.as_ref()?)))
     {

@@ -122,7 +122,7 @@ async fn list(State(intake): State<Intake>, query: Query) -> Result<Json<JobPage
 fn selection(mut query: Query) -> Result<(JobFilter, Page), Problem> {
     let filter = JobFilter {
         states: query.all("state"),
-        kind: query.one("kind"),
+        kinds: query.all("kind"),
         queues: query.all("queue"),
         code: query.one("code"),
         ..JobFilter::default()

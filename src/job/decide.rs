@@ -43,6 +43,12 @@ pub enum Transition {
     },
     /// Back to `queued` under the same dispatch, at high priority, with nothing counted.
     HandBack,
+    /// To `cancelled`, by request.
+    Cancel {
+        /// The failure that the run ended in before it was stopped; it counts and is kept as an
+        /// attempt.
+        failure: Option<JobError>,
+    },
 }
 
 impl Transition {
@@ -54,6 +60,20 @@ impl Transition {
             Self::Retry { .. } | Self::Postpone { .. } => State::Retrying,
             Self::Die { .. } => State::Dead,
             Self::HandBack => State::Queued,
+            Self::Cancel { .. } => State::Cancelled,
+        }
+    }
+
+    /// What becomes of the job if its cancellation was requested meanwhile: an end that the run
+    /// came to first wins; whatever would run it again does not.
+    #[must_use]
+    pub fn under_cancellation(self) -> Self {
+        match self {
+            Self::Succeed { .. } | Self::Die { .. } | Self::Cancel { .. } => self,
+            Self::Retry { error, .. } => Self::Cancel {
+                failure: Some(error),
+            },
+            Self::Postpone { .. } | Self::HandBack => Self::Cancel { failure: None },
         }
     }
 
@@ -64,6 +84,7 @@ impl Transition {
             Self::Retry { error, .. } | Self::Postpone { error, .. } | Self::Die { error } => {
                 Some(error)
             }
+            Self::Cancel { failure } => failure.as_ref(),
             Self::Succeed { .. } | Self::HandBack => None,
         }
     }
@@ -88,6 +109,7 @@ pub fn decide(
             };
         }
         Outcome::Interrupted => return Transition::HandBack,
+        Outcome::Cancelled => return Transition::Cancel { failure: None },
         Outcome::Failure(failure) => failure,
     };
     let not_before = |delay: Duration| failure.after.unwrap_or_default().max(delay);
@@ -150,6 +172,13 @@ mod tests {
             ("success", Outcome::Success(Done), 1, State::Succeeded, None),
             ("cut off", Outcome::Interrupted, 3, State::Queued, None),
             (
+                "stopped by request",
+                Outcome::Cancelled,
+                3,
+                State::Cancelled,
+                None,
+            ),
+            (
                 "first failure",
                 Err(retry()).into(),
                 1,
@@ -211,6 +240,38 @@ mod tests {
                 _ => None,
             };
             assert_eq!(delay, after, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_comes_first_wins_over_a_cancellation() {
+        let error = || JobError::new(ErrorClass::Retryable, "x", "y");
+        let after = COOLDOWN;
+        let succeed = Transition::Succeed {
+            result: Some(1.into()),
+        };
+        let die = Transition::Die { error: error() };
+        let cancel = |failure| Transition::Cancel { failure };
+        let retry = Transition::Retry {
+            error: error(),
+            after,
+        };
+        let postpone = Transition::Postpone {
+            error: error(),
+            after,
+        };
+        for (came, expected) in [
+            (succeed.clone(), succeed),
+            (die.clone(), die),
+            (retry, cancel(Some(error()))),
+            (postpone, cancel(None)),
+            (Transition::HandBack, cancel(None)),
+            (cancel(None), cancel(None)),
+        ] {
+            let what = format!("{came:?}");
+            let becomes = came.under_cancellation();
+            assert!(State::Running.may_become(becomes.target()));
+            assert_eq!(becomes, expected, "{what}");
         }
     }
 

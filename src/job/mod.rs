@@ -6,6 +6,7 @@
 mod claim;
 mod decide;
 mod error;
+mod fingerprint;
 mod id;
 mod message;
 mod name;
@@ -19,6 +20,7 @@ mod view;
 pub use claim::{Claimed, Disposition, Standing, dispose};
 pub use decide::{Run, Transition, decide};
 pub use error::{ErrorClass, JobError};
+pub use fingerprint::{fingerprint, shape};
 pub use id::{JobId, ProcessId};
 pub use message::{
     APP_ID, Decoded, DispatchHeader, Foreign, Junk, Message, Publication, decode, storable_body,
@@ -28,5 +30,5 @@ pub use new_job::{NewJob, Priority, Start, UniqueKey};
 pub use outcome::{Done, Failure, JobResult, Outcome};
 pub use retry::RetryPolicy;
 pub use scope::Scope;
-pub use state::State;
+pub use state::{Cancelling, State};
 pub use view::{AttemptView, JobView, waiting_for};

@@ -104,6 +104,8 @@ pub enum Outcome {
     Failure(Failure),
     /// The process is stopping; the run was cut off before its end.
     Interrupted,
+    /// The job's cancellation was requested, and the run was cut off before its end.
+    Cancelled,
 }
 
 impl From<JobResult> for Outcome {

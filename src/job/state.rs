@@ -26,6 +26,20 @@ pub enum State {
     Cancelled,
 }
 
+/// What a request to cancel a job leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelling {
+    /// The job is cancelled in the same transaction; its message becomes stale.
+    AtOnce,
+    /// The request is recorded; the job's worker stops the handler. A success or a death that
+    /// comes first wins.
+    ByItsWorker,
+    /// It is cancelled already.
+    Already,
+    /// It has come to another end.
+    TooLate,
+}
+
 impl State {
     /// Every state, in the order of a job's life.
     pub const ALL: [Self; 7] = [
@@ -66,6 +80,23 @@ impl State {
             self,
             Self::Scheduled | Self::Retrying | Self::Dead | Self::Cancelled
         )
+    }
+
+    /// What a request to cancel means for a job that stands here.
+    #[must_use]
+    pub const fn cancelling(self) -> Cancelling {
+        match self {
+            Self::Scheduled | Self::Queued | Self::Retrying => Cancelling::AtOnce,
+            Self::Running => Cancelling::ByItsWorker,
+            Self::Cancelled => Cancelling::Already,
+            Self::Succeeded | Self::Dead => Cancelling::TooLate,
+        }
+    }
+
+    /// True for a job that an operator may send back to its queue.
+    #[must_use]
+    pub const fn is_requeueable(self) -> bool {
+        matches!(self, Self::Dead | Self::Cancelled)
     }
 
     /// True for a job that has come to its end.
@@ -182,6 +213,28 @@ mod tests {
             .filter(|s| s.may_become(State::Queued))
         {
             assert_eq!(state.requeues_as_new_dispatch(), state != State::Running);
+        }
+    }
+
+    #[test]
+    fn cancelling_is_this_table() {
+        use State::*;
+        for (state, expected) in [
+            (Scheduled, Cancelling::AtOnce),
+            (Queued, Cancelling::AtOnce),
+            (Running, Cancelling::ByItsWorker),
+            (Retrying, Cancelling::AtOnce),
+            (Succeeded, Cancelling::TooLate),
+            (Dead, Cancelling::TooLate),
+            (Cancelled, Cancelling::Already),
+        ] {
+            assert_eq!(state.cancelling(), expected, "{state}");
+            let possible = matches!(expected, Cancelling::AtOnce | Cancelling::ByItsWorker);
+            assert_eq!(state.may_become(Cancelled), possible, "{state}");
+            assert_eq!(
+                state.is_requeueable(),
+                state.is_final() && state.may_become(Queued)
+            );
         }
     }
 

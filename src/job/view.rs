@@ -16,9 +16,19 @@ pub struct JobView {
     pub queue: QueueName,
     /// Where it stands.
     pub state: State,
-    /// As submitted.
+    /// As submitted, or as last edited.
     #[schemars(with = "serde_json::Value")]
     pub payload: Box<RawValue>,
+    /// As submitted, if it was edited since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub original_payload: Option<Box<RawValue>>,
+    /// When it was edited last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<DateTime<Utc>>,
+    /// Who edited it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_by: Option<String>,
     /// Its lane.
     pub priority: Priority,
     /// Free labels.
@@ -40,13 +50,27 @@ pub struct JobView {
     pub result: Option<Box<RawValue>>,
     /// Why it failed last, or why it was put off.
     pub error: Option<JobError>,
-    /// Failed runs that counted, and the success as the last one.
-    pub attempts: Vec<AttemptView>,
+    /// Equal for dead jobs of one cause: of the same kind, with the same code and shape of
+    /// message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// True if its worker is asked to stop it.
+    #[serde(default)]
+    pub cancel_requested: bool,
+    /// Failed runs that counted, and the success as the last one. Left out of lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<AttemptView>>,
     /// Why it is not running now.
     pub waiting_for: Option<String>,
 }
 
 impl JobView {
+    /// Its attempts; none in a list.
+    #[must_use]
+    pub fn attempts(&self) -> &[AttemptView] {
+        self.attempts.as_deref().unwrap_or_default()
+    }
+
     /// A job as it stands right after its acceptance.
     ///
     /// # Errors
@@ -70,6 +94,9 @@ impl JobView {
             queue: job.queue.clone(),
             state,
             payload: serde_json::from_slice(&job.payload)?,
+            original_payload: None,
+            edited_at: None,
+            edited_by: None,
             priority: job.priority,
             tags: job.tags.clone(),
             attempt: 0,
@@ -80,7 +107,9 @@ impl JobView {
             finished_at: None,
             result: None,
             error: None,
-            attempts: Vec::new(),
+            fingerprint: None,
+            cancel_requested: false,
+            attempts: Some(Vec::new()),
             waiting_for: waiting_for(state, due, None),
         })
     }

@@ -1,5 +1,6 @@
 //! Moves what the store holds and the broker lacks: what was not published, what has come due,
-//! what was lost, what a dead process left, and what the broker dead-lettered. Prunes.
+//! what was lost, what a dead process left, and what the broker dead-lettered. Executes what
+//! operators begin. Prunes.
 //!
 //! A relay runs in every process, so that no kind of process is needed for progress. Relays are
 //! safe side by side: rows are leased with `SKIP LOCKED` or its like, and a message that is
@@ -9,6 +10,7 @@ mod dead_letters;
 mod dispatcher;
 mod due;
 mod lost;
+mod operations;
 mod outbox;
 mod prune;
 mod rescue;
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use dispatcher::Dispatcher;
+pub use operations::OperationExecutor;
 
 use crate::broker::Broker;
 use crate::config::Queues;
@@ -62,6 +65,7 @@ impl Relay {
         loops.spawn(cut(rescue::run(relay.clone()).boxed()));
         loops.spawn(cut(lost::run(relay.clone()).boxed()));
         loops.spawn(cut(lost::watch_created(relay.clone()).boxed()));
+        loops.spawn(cut(operations::run(relay.clone()).boxed()));
         loops.spawn(cut(prune::run(relay.clone()).boxed()));
         for queue in relay.queues.names() {
             let ingest = dead_letters::run(relay.clone(), queue.clone());

@@ -1,23 +1,82 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::job::{JobId, Kind, QueueName, State};
 
 /// Which jobs. Every part that is given must match.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct JobFilter {
     /// In one of these states; empty: in any.
+    #[serde(rename = "state", skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
     /// In one of these queues; empty: in any.
+    #[serde(rename = "queue", skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<QueueName>,
-    /// Of this kind.
-    pub kind: Option<Kind>,
+    /// Of one of these kinds; empty: of any.
+    #[serde(rename = "kind", skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<Kind>,
+    /// With all of these tags.
+    #[serde(rename = "tag", skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// With this error code.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// Accepted at this moment or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// Accepted before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// With this text in their error's code or message, in upper or lower case (of ASCII).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Dead of an error with this fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// One of these; empty: any.
+    #[serde(rename = "id", skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<JobId>,
+}
+
+/// How far a job's id may be from the moment of its acceptance: the one is made on the clock of
+/// whoever accepts it, the other on the store's.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
+
+impl JobFilter {
+    /// True if it lets every job through.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// True if it asks for something that only an error has.
+    #[must_use]
+    pub fn is_about_errors(&self) -> bool {
+        self.code.is_some() || self.error.is_some() || self.fingerprint.is_some()
+    }
+
+    /// The lowest and the first too high id that jobs of its time can have, so that an index on
+    /// ids finds the neighbourhood; the moment itself is to be compared as well.
+    pub(super) fn id_bounds(&self) -> (Option<Uuid>, Option<Uuid>) {
+        (
+            self.since.map(|since| first_id(since, -CLOCKS_APART)),
+            self.until.map(|until| first_id(until, CLOCKS_APART)),
+        )
+    }
+}
+
+/// The lowest id of a millisecond: a UUIDv7 begins with it (RFC 9562, section 5.7).
+fn first_id(moment: DateTime<Utc>, shift: TimeDelta) -> Uuid {
+    const LAST: u128 = (1 << 48) - 1;
+    let shifted = moment.checked_add_signed(shift).unwrap_or(moment);
+    let millis = u128::try_from(shifted.timestamp_millis()).unwrap_or_default();
+    Uuid::from_u128(millis.min(LAST) << 80)
 }
 
 /// A page of a list that is sorted newest first.

@@ -8,6 +8,8 @@ mod error;
 mod filter;
 mod group_commit;
 mod keyring;
+mod operation;
+mod operations;
 pub mod postgres;
 mod process;
 pub mod sqlite;
@@ -22,6 +24,10 @@ pub use error::{StoreError, StoreResult};
 pub use filter::{Counts, JobFilter, Page, Retention, Tally};
 pub use group_commit::GroupCommit;
 pub use keyring::{ApiKey, KeyDigest, KeyId, Keyring, NewKey, Scopes};
+pub use operation::{
+    Action, Advance, NewOperation, Operation, OperationCommand, OperationId, OperationState, StepBy,
+};
+pub use operations::{DeadGroup, Edit, Operated, Operations};
 pub use process::{Beat, NewProcess, ProcessBeat, ProcessRow, Role};
 
 use crate::job::{
@@ -172,7 +178,7 @@ pub struct DeadLetter {
 /// deadlock or serialization failure (nothing was committed; repeat), [`StoreError::Data`] when
 /// one of the batch's values is refused (nothing was committed; bisect).
 #[async_trait]
-pub trait Store: Keyring + Send + Sync + fmt::Debug + 'static {
+pub trait Store: Keyring + Operations + Send + Sync + fmt::Debug + 'static {
     /// How far the schema is from this program's.
     async fn schema(&self) -> StoreResult<Schema>;
 
@@ -302,18 +308,6 @@ pub trait Store: Keyring + Send + Sync + fmt::Debug + 'static {
 
     /// How many jobs each queue holds in each state.
     async fn counts(&self) -> StoreResult<Vec<Counts>>;
-
-    // ---- operating -------------------------------------------------------------------------
-
-    /// Moves up to `limit` dead jobs that match to `queued`, oldest first, dispatch raised,
-    /// failures and crashes back to 0 (the attempts stay on record, numbered on), as a leased
-    /// outbox entry.
-    async fn requeue_dead(
-        &self,
-        filter: &JobFilter,
-        limit: u32,
-        lease: Duration,
-    ) -> StoreResult<Option<OutboxEntry>>;
 
     // ---- upkeep ----------------------------------------------------------------------------
 

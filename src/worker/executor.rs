@@ -23,7 +23,9 @@ use crate::store::{Record, Store};
 const UNKNOWN_KIND_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// How long a handler may take to stop once it is cancelled.
 const COURTESY: Duration = Duration::from_secs(1);
-/// How soon it is offered again.
+/// How long a handler may go on when its job's cancellation is requested.
+const GRACE: Duration = Duration::from_secs(5);
+/// How soon a job of an unknown kind is offered again.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 
 /// Runs one delivery at a time, from decoding to settling:
@@ -78,13 +80,22 @@ impl Executor {
         if priority_is_normal(&publication) {
             self.progress.delivered(&self.queue, claimed.queued_at);
         }
-        let outcome = self.run(&publication, &claimed).await;
-        let transition = self.decide(&claimed, outcome);
+        let stop = presence.stop(claimed.owner, claimed.epoch);
+        let outcome = self.run(&publication, &claimed, &stop).await;
+        let mut transition = self.decide(&claimed, outcome);
+        if stop.is_cancelled() {
+            transition = transition.under_cancellation();
+        }
         self.finish(&publication, &claimed, transition, delivery, &presence)
             .await;
     }
 
-    async fn run(&self, publication: &Publication, claimed: &Claimed) -> Outcome {
+    async fn run(
+        &self,
+        publication: &Publication,
+        claimed: &Claimed,
+        stop: &CancellationToken,
+    ) -> Outcome {
         // Between the claim and here the process may have been frozen: an effect may start only
         // while nobody can have declared us dead.
         if !self.liveness.fresh() {
@@ -106,27 +117,48 @@ impl Executor {
         // A task of its own, so that a handler that computes without awaiting delays its
         // neighbours as little as possible; aborted whenever this future is dropped.
         let mut task = AbortOnDrop(tokio::spawn(work.catch_unwind()));
-        let outcome = self.supervise(&mut task, claimed).await;
+        let ended = self.supervise(&mut task, claimed, stop).await;
         cancelled.cancel();
+        let outcome = match ended {
+            Some(outcome) => outcome,
+            None => self.grace(&mut task).await,
+        };
         task.stopped().await;
         outcome
     }
 
-    async fn supervise(&self, task: &mut AbortOnDrop, claimed: &Claimed) -> Outcome {
+    /// How the handler ended, or why it must; `None` if an operator wants the job cancelled.
+    async fn supervise(
+        &self,
+        task: &mut AbortOnDrop,
+        claimed: &Claimed,
+        stop: &CancellationToken,
+    ) -> Option<Outcome> {
         let mut identity = self.liveness.identity();
         let lost = identity.wait_for(|me| *me != claimed.owner);
-        tokio::select! {
+        Some(tokio::select! {
             biased;
-            ended = &mut task.0 => match ended {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(panic)) => Outcome::panicked(&panic_message(panic.as_ref())),
-                Err(join) => Outcome::panicked(&join.to_string()),
-            },
+            ended = &mut task.0 => outcome(ended),
             // The job is no longer ours: what the handler would return is refused anyway.
             _ = lost => Outcome::Interrupted,
+            () = stop.cancelled() => return None,
             () = tokio::time::sleep(self.config.timeout) => Outcome::timed_out(self.config.timeout),
             () = self.deadline.cancelled() => Outcome::Interrupted,
-        }
+        })
+    }
+
+    /// Lets a handler that was asked to stop come to an end, which counts if it is one.
+    async fn grace(&self, task: &mut AbortOnDrop) -> Outcome {
+        let ended = tokio::select! {
+            biased;
+            ended = &mut task.0 => Some(outcome(ended)),
+            () = tokio::time::sleep(GRACE) => None,
+            () = self.deadline.cancelled() => None,
+        };
+        ended.unwrap_or_else(|| {
+            task.0.abort();
+            Outcome::Cancelled
+        })
     }
 
     fn decide(&self, claimed: &Claimed, outcome: Outcome) -> Transition {
@@ -212,6 +244,14 @@ fn report(
     }
 }
 
+fn outcome(ended: Result<Result<Outcome, Panic>, tokio::task::JoinError>) -> Outcome {
+    match ended {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Outcome::panicked(&panic_message(panic.as_ref())),
+        Err(join) => Outcome::panicked(&join.to_string()),
+    }
+}
+
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
@@ -220,7 +260,8 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "the handler panicked".to_owned())
 }
 
-type Work = tokio::task::JoinHandle<Result<Outcome, Box<dyn std::any::Any + Send>>>;
+type Panic = Box<dyn std::any::Any + Send>;
+type Work = tokio::task::JoinHandle<Result<Outcome, Panic>>;
 
 struct AbortOnDrop(Work);
 

@@ -32,7 +32,7 @@ pub trait Job: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
 
     /// Does the work. May run more than once for one job: only an effect that is fenced or
     /// idempotent happens once. It is dropped at an await point when the queue's timeout is
-    /// over, when the process must stop, or when the process lost the job.
+    /// over, when the process must stop or has lost the job, or when the job is cancelled.
     fn run(
         self,
         context: &Self::Context,
@@ -100,8 +100,10 @@ impl Attempt {
         self.created_at
     }
 
-    /// Fires when the run's result is no longer wanted: the process must stop, or lost the job.
-    /// The handler is dropped soon after; watch it to stop cleanly between two effects.
+    /// Fires when the run's result is no longer wanted: the process must stop, or lost the job;
+    /// the time is over; or somebody cancels the job. The handler is dropped soon after (5 s
+    /// after a cancellation, 1 s after the others); watch it to stop cleanly between two
+    /// effects. A success that is returned after a cancellation still counts.
     #[must_use]
     pub const fn cancelled(&self) -> &CancellationToken {
         &self.cancelled

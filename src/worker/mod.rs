@@ -5,6 +5,7 @@
 //! [`crate::job::dispose`] says.
 
 mod adopt;
+mod cancellations;
 mod claim;
 mod executor;
 mod job;
@@ -125,6 +126,11 @@ impl Worker {
             self.parts.liveness.clone(),
             self.running.clone(),
         ));
+        let cancelling = tokio::spawn(cancellations::watch(
+            self.parts.store.clone(),
+            self.parts.liveness.clone(),
+            self.running.clone(),
+        ));
         let timer = tokio::spawn(end_deadline(
             self.deadline.clone(),
             self.draining.clone(),
@@ -141,6 +147,7 @@ impl Worker {
         timer.abort();
         // It only reads and hands back; cut off at any point it leaves nothing half done.
         reconciling.abort();
+        cancelling.abort();
     }
 }
 

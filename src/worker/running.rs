@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::job::{JobId, ProcessId};
 
 /// What runs in this process: every claim that was won and whose end is not yet recorded, and
@@ -11,10 +13,23 @@ use crate::job::{JobId, ProcessId};
 #[derive(Debug, Default)]
 pub struct Running(Mutex<HashMap<JobId, Entry>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Entry {
     claims: u32,
-    run: Option<(ProcessId, i32)>,
+    run: Option<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    claim: (ProcessId, i32),
+    /// Fires when an operator wants the job cancelled.
+    stop: CancellationToken,
+}
+
+impl Entry {
+    fn run_of(&self, claim: (ProcessId, i32)) -> Option<&Run> {
+        self.run.as_ref().filter(|run| run.claim == claim)
+    }
 }
 
 /// Holds a job's place in the table until it is dropped.
@@ -42,7 +57,19 @@ impl Running {
     /// A claim of this job was won; nothing if no delivery of it is in hand any more.
     pub fn won(&self, id: JobId, owner: ProcessId, epoch: i32) {
         if let Some(entry) = self.lock().get_mut(&id) {
-            entry.run = Some((owner, epoch));
+            entry.run = Some(Run {
+                claim: (owner, epoch),
+                stop: CancellationToken::new(),
+            });
+        }
+    }
+
+    /// Asks the handler that runs for this job under this claim, if there is one, to stop.
+    pub fn stop(&self, id: JobId, owner: ProcessId, epoch: i32) {
+        let table = self.lock();
+        let entry = table.get(&id);
+        if let Some(run) = entry.and_then(|entry| entry.run_of((owner, epoch))) {
+            run.stop.cancel();
         }
     }
 
@@ -51,7 +78,7 @@ impl Running {
     pub fn runs(&self, id: JobId, owner: ProcessId, epoch: i32) -> bool {
         self.lock()
             .get(&id)
-            .is_some_and(|entry| entry.run == Some((owner, epoch)))
+            .is_some_and(|entry| entry.run_of((owner, epoch)).is_some())
     }
 
     /// True if this job is in any way in hand here.
@@ -78,10 +105,19 @@ impl Running {
 }
 
 impl Presence {
+    /// Fires when an operator wants this run cancelled.
+    #[must_use]
+    pub fn stop(&self, owner: ProcessId, epoch: i32) -> CancellationToken {
+        let table = self.table.lock();
+        let entry = table.get(&self.id);
+        let run = entry.and_then(|entry| entry.run_of((owner, epoch)));
+        run.map(|run| run.stop.clone()).unwrap_or_default()
+    }
+
     /// The handler has ended and its end is recorded or refused.
     pub fn ended(&self, owner: ProcessId, epoch: i32) {
         if let Some(entry) = self.table.lock().get_mut(&self.id)
-            && entry.run == Some((owner, epoch))
+            && entry.run_of((owner, epoch)).is_some()
         {
             entry.run = None;
         }
@@ -113,6 +149,11 @@ mod tests {
         table.won(id, ProcessId(1), 3);
         assert!(table.runs(id, ProcessId(1), 3));
         assert!(!table.runs(id, ProcessId(1), 4));
+        let stop = first.stop(ProcessId(1), 3);
+        table.stop(id, ProcessId(1), 4);
+        assert!(!stop.is_cancelled(), "another run was meant");
+        table.stop(id, ProcessId(1), 3);
+        assert!(stop.is_cancelled());
         drop(second);
         assert!(table.holds(id));
         first.ended(ProcessId(1), 3);

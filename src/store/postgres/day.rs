@@ -10,7 +10,7 @@ use super::schema;
 const AHEAD: u64 = 3;
 
 /// The tables that are partitioned by day, in the order in which they are locked.
-pub(super) const TABLES: [&str; 3] = ["job", "done", "attempt"];
+pub(super) const TABLES: [&str; 4] = ["job", "done", "attempt", "tag"];
 
 /// One UTC day of ids: a UUIDv7 begins with its milliseconds since 1970 (RFC 9562, 5.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +69,8 @@ async fn is_missing(tx: &mut PgConnection, day: Day) -> Result<bool, Fault> {
         "SELECT to_regclass($1) IS NULL
             AND NOT EXISTS (SELECT FROM longshore.job_default WHERE id >= $2 AND id < $3)
             AND NOT EXISTS (SELECT FROM longshore.done_default WHERE id >= $2 AND id < $3)
-            AND NOT EXISTS (SELECT FROM longshore.attempt_default WHERE id >= $2 AND id < $3)",
+            AND NOT EXISTS (SELECT FROM longshore.attempt_default WHERE id >= $2 AND id < $3)
+            AND NOT EXISTS (SELECT FROM longshore.tag_default WHERE id >= $2 AND id < $3)",
     )
     .bind(day.partition("job"))
     .bind(day.first_id())

@@ -9,7 +9,7 @@ use super::error::Fault;
 use super::keys;
 use super::rows::state;
 use super::transaction::micros;
-use crate::job::{Kind, NewJob, ProcessId, Start};
+use crate::job::{Kind, NewJob, ProcessId, Start, fingerprint};
 use crate::store::{DeadLetter, Inserted, Insertion, OutboxId};
 
 /// The kind that a dead letter is listed under when it named none that could be one.
@@ -108,11 +108,11 @@ new AS (
     SELECT id, kind, queue, payload, high, tags, max_attempts, run_at, traceparent, now()
     FROM given ORDER BY id
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, queue, max_attempts, CASE WHEN run_at > now() THEN run_at END AS due),
+    RETURNING id, kind, queue, max_attempts, CASE WHEN run_at > now() THEN run_at END AS due),
 entered AS (
     INSERT INTO longshore.live
-        (id, queue, state, dispatch, due, queued_at, max_attempts, created_at)
-    SELECT id, queue, CASE WHEN due IS NULL THEN 1 ELSE 0 END,
+        (id, kind, queue, state, dispatch, due, queued_at, max_attempts, created_at)
+    SELECT id, kind, queue, CASE WHEN due IS NULL THEN 1 ELSE 0 END,
            CASE WHEN due IS NULL THEN 1 ELSE 0 END, due,
            CASE WHEN due IS NULL THEN now() END, max_attempts, now()
     FROM new
@@ -228,6 +228,13 @@ pub(super) async fn insert_dead(
                 .collect::<Vec<_>>(),
         )
         .bind(process.0)
+        .bind(
+            each()
+                .map(|letter| {
+                    fingerprint(&kind(&letter), &letter.error.code, &letter.error.message)
+                })
+                .collect::<Vec<_>>(),
+        )
         .execute(tx)
         .await?;
     Ok(())
@@ -237,17 +244,18 @@ pub(super) async fn insert_dead(
 const INSERT_DEAD: &str = "
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[],
-                         $7::text[])
-         AS given (id, kind, queue, payload, code, message, class)),
+                         $7::text[], $9::text[])
+         AS given (id, kind, queue, payload, code, message, class, fingerprint)),
 new AS (
     INSERT INTO longshore.job (id, kind, queue, payload, high, tags, created_at)
     SELECT id, kind, queue, payload, false, '{}', now() FROM given ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING id),
 entered AS (
-    INSERT INTO longshore.done (id, queue, state, dispatch, epoch, failures, recorded,
-                                finished_at, error_code, error_message, error_class)
-    SELECT id, queue, 5, 0, 0, 0, 0, now(), code, message, class FROM given JOIN new USING (id)
+    INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
+                                finished_at, error_code, error_message, error_class, fingerprint)
+    SELECT id, kind, queue, 5, 0, 0, 0, 0, now(), code, message, class, fingerprint
+    FROM given JOIN new USING (id)
     RETURNING id)
 INSERT INTO longshore.tally AS t (process, slot, accepted)
 SELECT $8, pg_backend_pid() % 16, count(*) FROM entered HAVING count(*) > 0

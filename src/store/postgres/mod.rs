@@ -11,18 +11,24 @@ mod claim;
 mod day;
 mod drop_day;
 mod error;
+mod filter;
 mod insert;
 mod keyring;
 mod keys;
+mod one;
+mod operating;
+mod operations;
 mod outbox;
 mod processes;
 mod prune;
+mod purge;
 mod read;
 mod record;
 mod requeue;
 mod restore;
 mod rows;
 mod schema;
+mod steps;
 mod transaction;
 
 use std::str::FromStr;
@@ -285,17 +291,6 @@ impl Store for PostgresStore {
 
     async fn counts(&self) -> StoreResult<Vec<Counts>> {
         transact!(self.reads, WIDE, |tx| read::counts(&mut tx))
-    }
-
-    async fn requeue_dead(
-        &self,
-        filter: &JobFilter,
-        limit: u32,
-        lease: Duration,
-    ) -> StoreResult<Option<OutboxEntry>> {
-        transact!(self.reads, COLD, |tx| requeue::requeue_dead(
-            &mut tx, filter, limit, lease
-        ))
     }
 
     async fn prune(&self, retentions: &[Retention], fallback: &Retention) -> StoreResult<u64> {

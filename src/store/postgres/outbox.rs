@@ -104,12 +104,34 @@ async fn dispatched_now(
 /// None of nothing. The rows have just been put to `queued` by this transaction.
 pub(super) async fn enter(
     tx: &mut PgConnection,
-    mut dispatches: Vec<(Uuid, i32)>,
+    dispatches: Vec<(Uuid, i32)>,
     lease: Duration,
 ) -> Result<Option<OutboxEntry>, Fault> {
     if dispatches.is_empty() {
         return Ok(None);
     }
+    let (id, jobs, dispatches) = insert(tx, dispatches, lease).await?;
+    let publications = publications(tx, &jobs, &dispatches, false).await?;
+    Ok(Some(OutboxEntry { id, publications }))
+}
+
+/// As [`enter`], without reading what the messages carry.
+pub(super) async fn box_up(
+    tx: &mut PgConnection,
+    dispatches: Vec<(Uuid, i32)>,
+    lease: Duration,
+) -> Result<(), Fault> {
+    if !dispatches.is_empty() {
+        insert(tx, dispatches, lease).await?;
+    }
+    Ok(())
+}
+
+async fn insert(
+    tx: &mut PgConnection,
+    mut dispatches: Vec<(Uuid, i32)>,
+    lease: Duration,
+) -> Result<(OutboxId, Vec<Uuid>, Vec<i32>), Fault> {
     dispatches.sort_unstable();
     let (jobs, dispatches): (Vec<Uuid>, Vec<i32>) = dispatches.into_iter().unzip();
     let id = sqlx::query_scalar(
@@ -119,13 +141,30 @@ pub(super) async fn enter(
     .bind(micros(lease))
     .bind(&jobs)
     .bind(&dispatches)
-    .fetch_one(&mut *tx)
+    .fetch_one(tx)
     .await?;
+    Ok((OutboxId(id), jobs, dispatches))
+}
+
+/// Leases an entry again, whoever has it; none if it was settled, or nothing in it waits.
+pub(super) async fn lease_again(
+    tx: &mut PgConnection,
+    id: OutboxId,
+    lease: Duration,
+) -> Result<Option<OutboxEntry>, Fault> {
+    let entry: Option<(Vec<Uuid>, Vec<i32>)> = sqlx::query_as(
+        "UPDATE longshore.outbox SET available_at = now() + $2 * interval '1 microsecond'
+         WHERE id = $1 RETURNING jobs, dispatches",
+    )
+    .bind(id.0)
+    .bind(micros(lease))
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((jobs, dispatches)) = entry else {
+        return Ok(None);
+    };
     let publications = publications(tx, &jobs, &dispatches, false).await?;
-    Ok(Some(OutboxEntry {
-        id: OutboxId(id),
-        publications,
-    }))
+    Ok(Some(OutboxEntry { id, publications }).filter(|entry| !entry.publications.is_empty()))
 }
 
 /// Those of the dispatches that are still `queued`, with what their messages carry.

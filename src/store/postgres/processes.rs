@@ -1,6 +1,8 @@
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::error::Fault;
+use super::one;
 use super::transaction::unsigned;
 use crate::job::{JobId, ProcessId};
 use crate::store::{Beat, NewProcess, ProcessBeat, ProcessRow};
@@ -129,8 +131,16 @@ async fn end(tx: &mut PgConnection, process: ProcessId, state: i16) -> Result<()
 }
 
 /// Puts everything a process runs back to `queued` under the same dispatch, into the outbox at
-/// high priority, due at once.
+/// high priority, due at once; but for what it was asked to cancel, which is cancelled now.
 async fn release(tx: &mut PgConnection, process: ProcessId, crashes: i32) -> Result<u64, Fault> {
+    let cancelled: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM longshore.live WHERE owner = $1 AND cancel_requested_at IS NOT NULL
+         ORDER BY id FOR UPDATE",
+    )
+    .bind(process.0)
+    .fetch_all(&mut *tx)
+    .await?;
+    one::cancel_now(tx, &cancelled).await?;
     let released: Option<i64> = sqlx::query_scalar(
         "WITH back AS (
              UPDATE longshore.live
@@ -154,7 +164,7 @@ pub(super) async fn owned(
     tx: &mut PgConnection,
     process: ProcessId,
 ) -> Result<Vec<(JobId, i32)>, Fault> {
-    let rows: Vec<(uuid::Uuid, i32)> =
+    let rows: Vec<(Uuid, i32)> =
         sqlx::query_as("SELECT id, epoch FROM longshore.live WHERE owner = $1 ORDER BY id")
             .bind(process.0)
             .fetch_all(tx)

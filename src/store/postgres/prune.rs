@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use chrono::TimeDelta;
+use sqlx::{AssertSqlSafe, PgConnection};
 use tracing::debug;
 use uuid::Uuid;
 
@@ -25,6 +26,8 @@ const ROWS_AFTER: Duration = Duration::from_secs(30 * 3600);
 /// older than this, and for every job of a dropped day, nothing is kept: its id tells its age,
 /// which is past the shortest retention, and by that the caller knows not to adopt it.
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long it is kept who did what to which jobs.
+const OPERATIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How long an ended process's name is kept beyond the jobs it ran.
 const PROCESS_MARGIN: Duration = Duration::from_secs(2 * 24 * 3600);
 
@@ -168,18 +171,36 @@ async fn expire(
         return Ok(0);
     }
     remember(tx, &ids).await?;
-    for removal in [
-        "DELETE FROM longshore.done WHERE id = ANY ($1)",
-        "DELETE FROM longshore.job WHERE id = ANY ($1)",
-        "DELETE FROM longshore.attempt WHERE id = ANY ($1)",
-        "UPDATE longshore.unique_key SET expires_at = created_at + interval '24 hours'
-         WHERE job = ANY ($1)",
-    ] {
-        sqlx::query(removal).bind(&ids).execute(&mut *tx).await?;
-    }
+    remove(tx, &ids, "created_at").await?;
     let gone = ids.len() as u64;
     count(tx, gone).await?;
     Ok(gone)
+}
+
+/// Removes jobs from every table. Their unique keys live for another day from `since`.
+pub(super) async fn remove(
+    tx: &mut PgConnection,
+    ids: &[Uuid],
+    since: &'static str,
+) -> Result<(), Fault> {
+    let keys = format!(
+        "UPDATE longshore.unique_key SET expires_at = {since} + interval '24 hours'
+         WHERE job = ANY ($1)"
+    );
+    for removal in [
+        "DELETE FROM longshore.done WHERE id = ANY ($1)",
+        "DELETE FROM longshore.tag t USING longshore.job j
+         WHERE j.id = ANY ($1) AND t.tag = ANY (j.tags) AND t.id = j.id",
+        "DELETE FROM longshore.job WHERE id = ANY ($1)",
+        "DELETE FROM longshore.attempt WHERE id = ANY ($1)",
+        &keys,
+    ] {
+        sqlx::query(AssertSqlSafe(removal.to_owned()))
+            .bind(ids)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn remember(tx: &mut PgConnection, ids: &[Uuid]) -> Result<(), Fault> {
@@ -215,10 +236,24 @@ pub(super) async fn count(tx: &mut PgConnection, gone: u64) -> Result<(), Fault>
 /// process has counted is added to process 0.
 async fn forget(tx: &mut PgConnection, longest: Duration) -> Result<(), Fault> {
     let oldest = Day::of(schema::now(tx).await? - REMEMBERED).first_id();
-    sqlx::query("DELETE FROM longshore.tombstone WHERE id < $1")
-        .bind(oldest)
-        .execute(&mut *tx)
-        .await?;
+    // A message is adopted while its job's id is younger than the shortest retention.
+    let adopted = micros(longest.saturating_add(PROCESS_MARGIN));
+    sqlx::query(
+        "DELETE FROM longshore.tombstone WHERE id < $1 AND NOT purged OR id < $2 AND purged",
+    )
+    .bind(oldest)
+    .bind(Day::of(schema::now(tx).await? - TimeDelta::microseconds(adopted)).first_id())
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "DELETE FROM longshore.operation WHERE id = ANY (ARRAY (
+             SELECT id FROM longshore.operation
+             WHERE finished_at < now() - $1 * interval '1 microsecond'
+             ORDER BY finished_at LIMIT 100000 FOR UPDATE SKIP LOCKED))",
+    )
+    .bind(micros(OPERATIONS_KEPT))
+    .execute(&mut *tx)
+    .await?;
     sqlx::query(
         "DELETE FROM longshore.unique_key WHERE ctid = ANY (ARRAY(
              SELECT ctid FROM longshore.unique_key WHERE expires_at <= now()

@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{PgConnection, QueryBuilder};
 use uuid::Uuid;
 
 use super::error::Fault;
-use super::rows;
 use super::transaction::unsigned;
+use super::{filter, rows};
 use crate::job::{AttemptView, JobId, JobView, Priority, State, waiting_for};
 use crate::store::{Counts, JobFilter, Page, Tally};
 
@@ -26,22 +26,19 @@ struct Row {
     error_code: Option<String>,
     error_message: Option<String>,
     error_class: Option<String>,
+    fingerprint: Option<String>,
+    cancel_requested: bool,
     kind: String,
     queue: String,
     payload: Vec<u8>,
+    original_payload: Option<Vec<u8>>,
+    edited_at: Option<DateTime<Utc>>,
+    edited_by: Option<String>,
     high: bool,
     tags: Vec<String>,
     max_attempts: Option<i32>,
     created_at: DateTime<Utc>,
 }
-
-const LIVE: &str = "SELECT x.id, x.state, x.failures, x.recorded, x.due, x.owner, x.started_at,
-    NULL::timestamptz AS finished_at, NULL::bytea AS result,
-    x.error_code, x.error_message, x.error_class FROM longshore.live x WHERE true";
-const DONE: &str =
-    "SELECT x.id, x.state, x.failures, x.recorded, NULL::timestamptz AS due, x.owner,
-    x.started_at, x.finished_at, x.result,
-    x.error_code, x.error_message, x.error_class FROM longshore.done x WHERE true";
 
 pub(super) async fn list(
     tx: &mut PgConnection,
@@ -58,78 +55,15 @@ pub(super) async fn list(
 /// One statement, so that a job that moves from one table to the other meanwhile is in one.
 async fn rows(tx: &mut PgConnection, filter: &JobFilter, page: Page) -> Result<Vec<Row>, Fault> {
     let mut query = QueryBuilder::new("WITH x AS MATERIALIZED (");
-    let arms = [(LIVE, false), (DONE, true)];
-    for (n, (arm, finished)) in arms.into_iter().enumerate() {
-        query
-            .push(if n == 0 { "(" } else { " UNION ALL (" })
-            .push(arm);
-        push_states(&mut query, &filter.states, finished);
-        push_filter(&mut query, filter);
-        if let Some(before) = page.before {
-            query.push(" AND x.id < ").push_bind(before.uuid());
-        }
-        query.push(" ORDER BY x.id DESC LIMIT ");
-        query.push_bind(i64::from(page.limit)).push(")");
-    }
-    query.push(" ORDER BY id DESC LIMIT ");
-    query.push_bind(i64::from(page.limit));
+    filter::push_page(&mut query, filter, page);
     query.push(
         ") SELECT x.*, p.name AS worker, j.kind, j.queue, j.payload, j.high, j.tags,
-                  j.max_attempts, j.created_at
+                  j.max_attempts, j.created_at, j.original_payload, j.edited_at, j.edited_by
            FROM x CROSS JOIN LATERAL (SELECT * FROM longshore.job WHERE id = x.id OFFSET 0) j
            LEFT JOIN longshore.process p ON p.id = x.owner
            ORDER BY x.id DESC",
     );
     Ok(query.build_query_as().fetch_all(tx).await?)
-}
-
-/// Literals, so that the planner sees which partial index has them.
-fn push_states(query: &mut QueryBuilder<Postgres>, states: &[State], finished: bool) {
-    if states.is_empty() {
-        return;
-    }
-    let here: Vec<String> = states
-        .iter()
-        .filter(|state| state.is_final() == finished)
-        .map(|state| state.code().to_string())
-        .collect();
-    match here.as_slice() {
-        [] => query.push(" AND false"),
-        [only] => query.push(format_args!(" AND x.state = {only}")),
-        several => query.push(format_args!(" AND x.state IN ({})", several.join(", "))),
-    };
-}
-
-/// Everything but the states, of the row `x`.
-pub(super) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &JobFilter) {
-    let names = || filter.queues.iter().map(|queue| queue.as_str().to_owned());
-    match filter.queues.as_slice() {
-        [] => {}
-        [only] => {
-            query
-                .push(" AND x.queue = ")
-                .push_bind(only.as_str().to_owned());
-        }
-        _ => {
-            let names: Vec<String> = names().collect();
-            query
-                .push(" AND x.queue = ANY (")
-                .push_bind(names)
-                .push(")");
-        }
-    }
-    if !filter.ids.is_empty() {
-        let ids: Vec<Uuid> = filter.ids.iter().map(|id| id.uuid()).collect();
-        query.push(" AND x.id = ANY (").push_bind(ids).push(")");
-    }
-    if let Some(code) = &filter.code {
-        query.push(" AND x.error_code = ").push_bind(code.clone());
-    }
-    if let Some(kind) = &filter.kind {
-        // A look-up for each row in order, which ends with the page; a join would not.
-        query.push(" AND (SELECT j.kind FROM longshore.job j WHERE j.id = x.id) = ");
-        query.push_bind(kind.as_str().to_owned());
-    }
 }
 
 impl Row {
@@ -147,12 +81,18 @@ impl Row {
         let result = self
             .result
             .map(|bytes| json(bytes).ok_or_else(|| corrupt("the result")));
+        let original = self
+            .original_payload
+            .map(|bytes| json(bytes).ok_or_else(|| corrupt("the original payload")));
         Ok(JobView {
             id: JobId::from(id),
             kind: self.kind.parse().map_err(Fault::corrupt)?,
             queue: self.queue.parse().map_err(Fault::corrupt)?,
             state,
             payload: json(self.payload).ok_or_else(|| corrupt("the payload"))?,
+            original_payload: original.transpose()?,
+            edited_at: self.edited_at,
+            edited_by: self.edited_by,
             priority: Priority::from_high(self.high),
             tags: self.tags,
             attempt: unsigned(attempt),
@@ -163,7 +103,9 @@ impl Row {
             finished_at: self.finished_at,
             result: result.transpose()?,
             error,
-            attempts: Vec::new(),
+            fingerprint: self.fingerprint,
+            cancel_requested: self.cancel_requested,
+            attempts: None,
             waiting_for,
         })
     }
@@ -210,7 +152,7 @@ pub(super) async fn job(tx: &mut PgConnection, id: JobId) -> Result<Option<JobVi
     let mut attempts = attempts(tx, id, known).await?;
     attempts.extend(row.success());
     let mut view = row.into_view()?;
-    view.attempts = attempts;
+    view.attempts = Some(attempts);
     Ok(Some(view))
 }
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
@@ -7,24 +8,45 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::transaction::micros;
-use crate::job::{JobError, Transition};
+use crate::job::{JobError, Transition, fingerprint};
 use crate::store::Record;
 
+/// An end of a run that is to be written, and what its job does.
+struct Ending<'a> {
+    record: Cow<'a, Record>,
+    kind: String,
+}
+
+/// A run, by the row that is locked.
+struct Run {
+    fence: (i64, i32),
+    kind: String,
+    cancel_requested: bool,
+}
+
 /// Locks the rows of all the runs, in id order, then writes each kind of ending with one
-/// statement for those whose fence holds: nobody else can touch them from the lock on.
+/// statement for those whose fence holds: nobody else can touch them from the lock on, and a
+/// request to cancel is seen or comes to the next run.
 pub(super) async fn record(tx: &mut PgConnection, records: &[Record]) -> Result<Vec<bool>, Fault> {
-    let mut fences = lock(tx, records).await?;
+    let mut runs = lock(tx, records).await?;
     let mut written = vec![false; records.len()];
-    let mut kinds: HashMap<Discriminant<Transition>, Vec<&Record>> = HashMap::new();
+    let mut kinds: HashMap<Discriminant<Transition>, Vec<Ending<'_>>> = HashMap::new();
     for (record, written) in records.iter().zip(&mut written) {
-        let fence = (record.owner.0, record.epoch);
-        if fences.get(&record.id.uuid()) == Some(&fence) {
-            // A second record of the same run finds it ended.
-            fences.remove(&record.id.uuid());
-            let kind = discriminant(&record.transition);
-            kinds.entry(kind).or_default().push(record);
-            *written = true;
+        let id = record.id.uuid();
+        if runs.get(&id).map(|run| run.fence) != Some((record.owner.0, record.epoch)) {
+            continue;
         }
+        // Taken: a second record of the same run finds it ended.
+        let Some(run) = runs.remove(&id) else {
+            continue;
+        };
+        let ending = Ending {
+            record: under_cancellation(record, run.cancel_requested),
+            kind: run.kind,
+        };
+        let kind = discriminant(&ending.record.transition);
+        kinds.entry(kind).or_default().push(ending);
+        *written = true;
     }
     for alike in kinds.values() {
         write(tx, alike).await?;
@@ -32,30 +54,46 @@ pub(super) async fn record(tx: &mut PgConnection, records: &[Record]) -> Result<
     Ok(written)
 }
 
-/// Owner and epoch of each of the jobs that is running.
-async fn lock(
-    tx: &mut PgConnection,
-    records: &[Record],
-) -> Result<HashMap<Uuid, (i64, i32)>, Fault> {
+fn under_cancellation(record: &Record, requested: bool) -> Cow<'_, Record> {
+    if !requested {
+        return Cow::Borrowed(record);
+    }
+    let transition = record.transition.clone().under_cancellation();
+    Cow::Owned(Record {
+        transition,
+        ..record.clone()
+    })
+}
+
+/// Those of the jobs that are running.
+async fn lock(tx: &mut PgConnection, records: &[Record]) -> Result<HashMap<Uuid, Run>, Fault> {
     let ids: Vec<Uuid> = records.iter().map(|record| record.id.uuid()).collect();
-    let running: Vec<(Uuid, i64, i32)> = sqlx::query_as(
-        "SELECT id, owner, epoch FROM longshore.live
+    let running: Vec<(Uuid, i64, i32, String, bool)> = sqlx::query_as(
+        "SELECT id, owner, epoch, kind, cancel_requested_at IS NOT NULL FROM longshore.live
          WHERE id = ANY ($1) AND state = 2 ORDER BY id FOR UPDATE",
     )
     .bind(ids)
     .fetch_all(tx)
     .await?;
-    let fence = |(id, owner, epoch)| (id, (owner, epoch));
-    Ok(running.into_iter().map(fence).collect())
+    let run = |(id, owner, epoch, kind, cancel_requested)| {
+        let run = Run {
+            fence: (owner, epoch),
+            kind,
+            cancel_requested,
+        };
+        (id, run)
+    };
+    Ok(running.into_iter().map(run).collect())
 }
 
 /// Writes endings of one kind to rows that are locked and fenced.
-async fn write(tx: &mut PgConnection, alike: &[&Record]) -> Result<(), Fault> {
-    let ids: Vec<Uuid> = alike.iter().map(|record| record.id.uuid()).collect();
-    match alike.first().map(|record| &record.transition) {
+async fn write(tx: &mut PgConnection, alike: &[Ending<'_>]) -> Result<(), Fault> {
+    let records = || alike.iter().map(|ending| &*ending.record);
+    let ids: Vec<Uuid> = records().map(|record| record.id.uuid()).collect();
+    match records().next().map(|record| &record.transition) {
         None => {}
         Some(Transition::Succeed { .. }) => {
-            let results: Vec<Option<Vec<u8>>> = alike.iter().map(|record| result(record)).collect();
+            let results: Vec<Option<Vec<u8>>> = records().map(result).collect();
             let query = sqlx::query(SUCCEED).bind(ids).bind(results);
             query.execute(tx).await?;
         }
@@ -64,33 +102,41 @@ async fn write(tx: &mut PgConnection, alike: &[&Record]) -> Result<(), Fault> {
         }
         Some(Transition::Retry { .. }) => fail(tx, RETRY, ids, alike).await?,
         Some(Transition::Postpone { .. }) => fail(tx, POSTPONE, ids, alike).await?,
+        Some(Transition::Cancel { .. }) => fail(tx, CANCEL, ids, alike).await?,
         Some(Transition::Die { .. }) => fail(tx, DIE, ids, alike).await?,
     }
     Ok(())
 }
 
+/// Writes endings that may have an error. `$2` is when a retry is due, `$6` the fingerprint.
 async fn fail(
     tx: &mut PgConnection,
     statement: &'static str,
     ids: Vec<Uuid>,
-    alike: &[&Record],
+    alike: &[Ending<'_>],
 ) -> Result<(), Fault> {
     let error = |part: fn(&JobError) -> &str| -> Vec<Option<&str>> {
-        let errors = alike.iter().map(|record| record.transition.error());
+        let errors = alike.iter().map(|ending| ending.record.transition.error());
         errors.map(|error| error.map(part)).collect()
     };
     let delays: Vec<i64> = alike
         .iter()
-        .map(|record| micros(delay(&record.transition)))
+        .map(|ending| micros(delay(&ending.record.transition)))
         .collect();
-    sqlx::query(statement)
+    let mut query = sqlx::query(statement)
         .bind(ids)
         .bind(delays)
         .bind(error(|error| &error.code))
         .bind(error(|error| &error.message))
-        .bind(error(|error| error.class.as_str()))
-        .execute(tx)
-        .await?;
+        .bind(error(|error| error.class.as_str()));
+    if statement == DIE {
+        let print = |ending: &Ending<'_>| {
+            let error = ending.record.transition.error()?;
+            Some(fingerprint(&ending.kind, &error.code, &error.message))
+        };
+        query = query.bind(alike.iter().map(print).collect::<Vec<_>>());
+    }
+    query.execute(tx).await?;
     Ok(())
 }
 
@@ -106,9 +152,10 @@ fn result(record: &Record) -> Option<Vec<u8>> {
 fn delay(transition: &Transition) -> Duration {
     match transition {
         Transition::Retry { after, .. } | Transition::Postpone { after, .. } => *after,
-        Transition::Succeed { .. } | Transition::Die { .. } | Transition::HandBack => {
-            Duration::ZERO
-        }
+        Transition::Succeed { .. }
+        | Transition::Die { .. }
+        | Transition::HandBack
+        | Transition::Cancel { .. } => Duration::ZERO,
     }
 }
 
@@ -117,9 +164,9 @@ fn delay(transition: &Transition) -> Duration {
 
 const SUCCEED: &str = "
 WITH kept AS (
-    INSERT INTO longshore.done (id, queue, state, dispatch, epoch, failures, recorded, owner,
-                                started_at, finished_at, result)
-    SELECT l.id, l.queue, 4, l.dispatch, l.epoch, l.failures, l.recorded, l.owner,
+    INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
+                                owner, started_at, finished_at, result)
+    SELECT l.id, l.kind, l.queue, 4, l.dispatch, l.epoch, l.failures, l.recorded, l.owner,
            l.started_at, now(), g.result
     FROM unnest($1::uuid[], $2::bytea[]) AS g (id, result)
     CROSS JOIN LATERAL (SELECT * FROM longshore.live WHERE id = g.id OFFSET 0) l)
@@ -171,15 +218,35 @@ const POSTPONE: &str = concat!(
 
 const DIE: &str = concat!(
     "WITH kept AS (
-         INSERT INTO longshore.done (id, queue, state, dispatch, epoch, failures, recorded, owner,
-                                     started_at, finished_at,
+         INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
+                                     owner, started_at, finished_at,
+                                     error_code, error_message, error_class, fingerprint)
+         SELECT l.id, l.kind, l.queue, 5, l.dispatch, l.epoch, l.failures + 1, l.recorded,
+                l.owner, l.started_at, now(), g.code, g.message, g.class, g.fingerprint
+         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+             AS g (id, after, code, message, class, fingerprint)
+         CROSS JOIN LATERAL (SELECT * FROM longshore.live WHERE id = g.id OFFSET 0) l),
+     last_attempt AS (",
+    attempt!(),
+    ") DELETE FROM longshore.live WHERE id = ANY ($1)"
+);
+
+/// A run that failed before it was stopped is an attempt; otherwise the job keeps the error
+/// that it came with.
+const CANCEL: &str = concat!(
+    "WITH kept AS (
+         INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
+                                     owner, started_at, finished_at,
                                      error_code, error_message, error_class)
-         SELECT l.id, l.queue, 5, l.dispatch, l.epoch, l.failures + 1, l.recorded, l.owner,
-                l.started_at, now(), g.code, g.message, g.class
+         SELECT l.id, l.kind, l.queue, 6, l.dispatch, l.epoch,
+                l.failures + (g.code IS NOT NULL)::integer, l.recorded, l.owner, l.started_at,
+                now(), COALESCE(g.code, l.error_code), COALESCE(g.message, l.error_message),
+                COALESCE(g.class, l.error_class)
          FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[])
              AS g (id, after, code, message, class)
          CROSS JOIN LATERAL (SELECT * FROM longshore.live WHERE id = g.id OFFSET 0) l),
      last_attempt AS (",
     attempt!(),
-    ") DELETE FROM longshore.live WHERE id = ANY ($1)"
+    " WHERE g.code IS NOT NULL
+     ) DELETE FROM longshore.live WHERE id = ANY ($1)"
 );

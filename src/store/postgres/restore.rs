@@ -31,10 +31,10 @@ pub(super) async fn restore(
              SELECT $1, $2, $3, $4, $5, '{}', $6, now()
              WHERE NOT EXISTS (SELECT FROM longshore.tombstone WHERE id = $1)
              ON CONFLICT (id) DO NOTHING
-             RETURNING id, queue),
+             RETURNING id, kind, queue),
          entered AS (
-             INSERT INTO longshore.live (id, queue, state, dispatch, queued_at, created_at)
-             SELECT id, queue, 1, $7, now(), now() FROM new
+             INSERT INTO longshore.live (id, kind, queue, state, dispatch, queued_at, created_at)
+             SELECT id, kind, queue, 1, $7, now(), now() FROM new
              RETURNING id)
          INSERT INTO longshore.tally AS t (process, slot, accepted)
          SELECT $8, pg_backend_pid() % 16, 1 FROM entered

@@ -9,6 +9,11 @@ use crate::store::{Schema, StoreError};
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "store", include_str!("migrations/0001_store.sql")),
     (2, "keys", include_str!("migrations/0002_keys.sql")),
+    (
+        3,
+        "operations",
+        include_str!("migrations/0003_operations.sql"),
+    ),
 ];
 
 /// Also held while partitions are made, for they are part of the schema.

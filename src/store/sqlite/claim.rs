@@ -112,6 +112,9 @@ async fn standings(
     }
     let rows: Vec<(Uuid, i16, i32, i32, Option<i64>)> = sqlx::query_as(
         "SELECT id, state, dispatch, epoch, owner FROM job
+         WHERE id IN (SELECT unhex(value) FROM json_each(?1))
+         UNION ALL
+         SELECT id, state, dispatch, epoch, NULL FROM tombstone
          WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
     )
     .bind(rows::id_batch(ids)?)

@@ -5,7 +5,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::keys::{self, Known};
 use super::{SqliteStore, clock, outbox, rows};
-use crate::job::{JobId, Kind, NewJob, ProcessId, Start, State, UniqueKey};
+use crate::job::{JobId, Kind, NewJob, ProcessId, Start, State, UniqueKey, fingerprint};
 use crate::store::{DeadLetter, Inserted, Insertion, OutboxId};
 
 pub(super) async fn insert(
@@ -157,19 +157,22 @@ pub(super) async fn insert_dead(
     let mut inserted = 0;
     for letter in letters {
         let kind = letter.kind.parse::<Kind>();
+        let kind = kind.as_ref().map_or(UNKNOWN, Kind::as_str);
+        let error = &letter.error;
         let written = sqlx::query(
             "INSERT INTO job (id, state, dispatch, created_at, finished_at, kind, queue, high,
-                              error_code, error_message, error_class, payload)
-             VALUES (?1, 5, 0, ?2, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
+                              error_code, error_message, error_class, payload, fingerprint)
+             VALUES (?1, 5, 0, ?2, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
         )
         .bind(letter.id.uuid())
         .bind(now)
-        .bind(kind.as_ref().map_or(UNKNOWN, Kind::as_str))
+        .bind(kind)
         .bind(letter.queue.as_str())
-        .bind(&letter.error.code)
-        .bind(&letter.error.message)
-        .bind(letter.error.class.as_str())
+        .bind(&error.code)
+        .bind(&error.message)
+        .bind(error.class.as_str())
         .bind(&letter.payload)
+        .bind(fingerprint(kind, &error.code, &error.message))
         .execute(&mut *tx)
         .await?;
         inserted += written.rows_affected();

@@ -11,6 +11,9 @@ mod error;
 mod insert;
 mod keyring;
 mod keys;
+mod one;
+mod operating;
+mod operations;
 mod outbox;
 mod processes;
 mod prune;
@@ -276,17 +279,6 @@ impl Store for SqliteStore {
 
     async fn counts(&self) -> StoreResult<Vec<Counts>> {
         read::counts(self).await.map_err(classify)
-    }
-
-    async fn requeue_dead(
-        &self,
-        filter: &JobFilter,
-        limit: u32,
-        lease: Duration,
-    ) -> StoreResult<Option<OutboxEntry>> {
-        requeue::requeue_dead(self, filter, limit, lease)
-            .await
-            .map_err(classify)
     }
 
     async fn prune(&self, retentions: &[Retention], fallback: &Retention) -> StoreResult<u64> {

@@ -46,6 +46,21 @@ pub(super) async fn enter_leased(
     Ok(Some(OutboxEntry { id, publications }))
 }
 
+/// Leases an entry again, whoever has it; none if it was settled, or nothing in it waits.
+pub(super) async fn lease_again(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: OutboxId,
+    until: i64,
+) -> sqlx::Result<Option<OutboxEntry>> {
+    sqlx::query("UPDATE outbox SET leased_until = ?2 WHERE id = ?1")
+        .bind(id.0)
+        .bind(until)
+        .execute(&mut **tx)
+        .await?;
+    let publications = still_queued(tx, id.0, false).await?;
+    Ok(Some(OutboxEntry { id, publications }).filter(|entry| !entry.publications.is_empty()))
+}
+
 /// Payloads of one lease, in bytes, give or take an entry: all of it is in memory until the
 /// broker has confirmed it.
 const LEASE_BYTES: usize = 16 * 1024 * 1024;

@@ -114,7 +114,8 @@ pub(super) async fn retire(store: &SqliteStore, process: ProcessId) -> sqlx::Res
     Ok(handed_back)
 }
 
-/// Puts what a process was running back to `queued`. No claim can slip in behind: claiming
+/// Puts what a process was running back to `queued`, but for what it was asked to cancel, which
+/// is cancelled now. No claim can slip in behind: claiming
 /// takes the same write lock and then finds the process dead.
 async fn free(
     tx: &mut Transaction<'static, Sqlite>,
@@ -122,6 +123,14 @@ async fn free(
     process: ProcessId,
     crashed: bool,
 ) -> sqlx::Result<u64> {
+    sqlx::query(
+        "UPDATE job SET state = 6, finished_at = ?2
+         WHERE owner = ?1 AND state = 2 AND cancel_requested_at IS NOT NULL",
+    )
+    .bind(process.0)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
     let freed: Vec<(Uuid, i32)> = sqlx::query_as(
         "UPDATE job SET state = 1, crashes = crashes + ?2, queued_at = ?3
          WHERE owner = ?1 AND state = 2 RETURNING id, dispatch",

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use sqlx::types::Uuid;
+
 use super::{SqliteStore, clock, rows};
 use crate::store::Retention;
 
@@ -7,6 +9,11 @@ use crate::store::Retention;
 const CHUNK: u64 = 1000;
 /// How long a unique key is kept at least, by the contract of `Idempotency-Key`.
 const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a tombstone is kept beyond the longest retention.
+const TOMBSTONE_MARGIN: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+/// How long it is kept who did what to which jobs.
+const OPERATIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Jobs that are past their retention from this moment on.
 struct Expired<'a> {
@@ -53,6 +60,11 @@ pub(super) async fn prune(
         }
     }
     expire_keys(store).await?;
+    let kept = retentions
+        .iter()
+        .chain([fallback])
+        .map(|retention| retention.finished);
+    forget(store, kept.max().unwrap_or_default()).await?;
     Ok(pruned)
 }
 
@@ -96,5 +108,22 @@ async fn expire_keys(store: &SqliteStore) -> sqlx::Result<()> {
     .bind(clock::before(now, KEY_LIFE))
     .execute(&mut *tx)
     .await?;
+    tx.commit().await
+}
+
+/// What outlived its use: the tombstones of jobs that are older than any message that would be
+/// taken for a lost job's, and the record of what operators did.
+async fn forget(store: &SqliteStore, longest: Duration) -> sqlx::Result<()> {
+    let (mut tx, now) = store.write().await?;
+    let adopted = clock::before(now, longest.saturating_add(TOMBSTONE_MARGIN));
+    let millis = u128::try_from(adopted / 1000).unwrap_or_default();
+    sqlx::query("DELETE FROM tombstone WHERE id < ?1")
+        .bind(Uuid::from_u128(millis << 80))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM operation WHERE finished_at < ?1")
+        .bind(clock::before(now, OPERATIONS_KEPT))
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await
 }

@@ -12,7 +12,9 @@ use crate::store::{Counts, JobFilter, Page, Tally};
 const VIEW: &str = "SELECT id, kind, queue, state, payload, high, tags,
     (SELECT coalesce(max(number), 0) FROM attempt WHERE attempt.job = job.id) AS recorded,
     max_attempts,
-    due, created_at, started_at, finished_at, result, error_code, error_message, error_class
+    due, created_at, started_at, finished_at, result, error_code, error_message, error_class,
+    original_payload, edited_at, edited_by, fingerprint,
+    state = 2 AND cancel_requested_at IS NOT NULL AS cancel_requested
     FROM job WHERE true";
 
 #[derive(sqlx::FromRow)]
@@ -34,6 +36,11 @@ struct ViewRow {
     error_code: Option<String>,
     error_message: Option<String>,
     error_class: Option<String>,
+    original_payload: Option<Vec<u8>>,
+    edited_at: Option<i64>,
+    edited_by: Option<String>,
+    fingerprint: Option<String>,
+    cancel_requested: bool,
 }
 
 impl TryFrom<ViewRow> for JobView {
@@ -51,6 +58,9 @@ impl TryFrom<ViewRow> for JobView {
             queue: row.queue.parse().map_err(rows::corrupt)?,
             state,
             payload: json(row.payload)?,
+            original_payload: row.original_payload.map(json).transpose()?,
+            edited_at: moment(row.edited_at)?,
+            edited_by: row.edited_by,
             priority: Priority::from_high(row.high),
             tags: row.tags.0,
             attempt: row.recorded + u32::from(in_a_run),
@@ -62,7 +72,9 @@ impl TryFrom<ViewRow> for JobView {
             result: row.result.map(|text| json(text.into_bytes())).transpose()?,
             waiting_for: waiting_for(state, due, error.as_ref()),
             error,
-            attempts: Vec::new(),
+            fingerprint: row.fingerprint,
+            cancel_requested: row.cancel_requested,
+            attempts: None,
         })
     }
 }
@@ -99,10 +111,8 @@ pub(super) async fn job(store: &SqliteStore, id: JobId) -> sqlx::Result<Option<J
     .bind(id.uuid())
     .fetch_all(&mut *tx)
     .await?;
-    view.attempts = failed
-        .into_iter()
-        .map(AttemptView::try_from)
-        .collect::<sqlx::Result<_>>()?;
+    let attempts: sqlx::Result<_> = failed.into_iter().map(AttemptView::try_from).collect();
+    view.attempts = Some(attempts?);
     Ok(Some(view))
 }
 
@@ -186,13 +196,37 @@ pub(super) fn matching(query: &mut QueryBuilder<Sqlite>, filter: &JobFilter) -> 
         let ids = rows::id_batch(filter.ids.iter().copied())?;
         one_of(query, "id", "unhex(value)", ids);
     }
-    if let Some(kind) = &filter.kind {
+    if !filter.kinds.is_empty() {
+        one_of(query, "kind", "value", rows::batch(&filter.kinds)?);
+    }
+    for tag in &filter.tags {
         query
-            .push(" AND kind = ")
-            .push_bind(kind.as_str().to_owned());
+            .push(" AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ")
+            .push_bind(tag.clone())
+            .push(")");
     }
     if let Some(code) = &filter.code {
         query.push(" AND error_code = ").push_bind(code.clone());
+    }
+    if let Some(fingerprint) = &filter.fingerprint {
+        query.push(" AND fingerprint = ");
+        query.push_bind(fingerprint.clone());
+    }
+    if let Some(text) = &filter.error {
+        query
+            .push(" AND instr(lower(error_code || ': ' || error_message), ")
+            .push_bind(text.to_ascii_lowercase())
+            .push(") > 0");
+    }
+    if let Some(since) = filter.since {
+        query
+            .push(" AND created_at >= ")
+            .push_bind(since.timestamp_micros());
+    }
+    if let Some(until) = filter.until {
+        query
+            .push(" AND created_at < ")
+            .push_bind(until.timestamp_micros());
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use sqlx::types::Uuid;
 use sqlx::{Sqlite, Transaction};
 
 use super::{SqliteStore, clock, outbox, rows};
-use crate::job::{JobId, Transition};
+use crate::job::{JobId, State, Transition, fingerprint};
 use crate::store::Record;
 
 /// What a write must match: job, owner and epoch; the SQL adds `state = 2`.
@@ -35,7 +35,7 @@ pub(super) const KEEP_ATTEMPTS: &str = concat!(
 );
 
 /// `?1` ends, `?2` now. A hand-back (to `queued`, 1) keeps the error and the postponement that
-/// the job came with.
+/// the job came with; so does a cancellation (6) without an error of its own.
 pub(super) const MOVE: &str = concat!(
     "UPDATE job SET
         state = r.value ->> 'state',
@@ -43,9 +43,10 @@ pub(super) const MOVE: &str = concat!(
         due = r.value ->> 'due',
         finished_at = r.value ->> 'finished',
         result = r.value ->> 'result',
-        error_code = iif(r.value ->> 'state' = 1, error_code, r.value ->> 'code'),
-        error_message = iif(r.value ->> 'state' = 1, error_message, r.value ->> 'message'),
-        error_class = iif(r.value ->> 'state' = 1, error_class, r.value ->> 'class'),
+        error_code = iif(r.value ->> 'keeps', error_code, r.value ->> 'code'),
+        error_message = iif(r.value ->> 'keeps', error_message, r.value ->> 'message'),
+        error_class = iif(r.value ->> 'keeps', error_class, r.value ->> 'class'),
+        fingerprint = r.value ->> 'fingerprint',
         queued_at = iif(r.value ->> 'state' = 1, ?2, queued_at),
         postponed_since = CASE WHEN r.value ->> 'state' = 1 THEN postponed_since
                                WHEN r.value ->> 'postponed' THEN coalesce(postponed_since, ?2)
@@ -62,10 +63,19 @@ pub(super) async fn record(store: &SqliteStore, records: &[Record]) -> sqlx::Res
     let (mut tx, now) = store.write().await?;
     // Of two records of one run the first counts: an UPDATE would pick either of them.
     let mut fences = HashSet::new();
-    let ends: Vec<End<'_>> = records
+    let runs = runs(&mut tx, records).await?;
+    // A row that is gone has no fence that could hold.
+    let effective: Vec<(Record, &str)> = records
         .iter()
         .filter(|record| fences.insert(fence(record)))
-        .map(|record| End::of(record, now))
+        .filter_map(|record| {
+            let run = runs.get(&record.id)?;
+            Some((run.ended_by(record), run.kind.as_str()))
+        })
+        .collect();
+    let ends: Vec<End<'_>> = effective
+        .iter()
+        .map(|(record, kind)| End::of(record, kind, now))
         .collect::<sqlx::Result<_>>()?;
     let ends_json = rows::batch(&ends)?;
     if ends.iter().any(|end| end.counts) {
@@ -73,15 +83,14 @@ pub(super) async fn record(store: &SqliteStore, records: &[Record]) -> sqlx::Res
         keep_attempts(&mut tx, &ends_json, now).await?;
     }
     let mut written = move_jobs(&mut tx, &ends_json, now).await?;
+    let handed_back: Vec<(JobId, i32)> = effective
+        .iter()
+        .filter(|(record, _)| record.transition == Transition::HandBack)
+        .filter_map(|(record, _)| Some((record.id, *written.get(&fence(record))?)))
+        .collect();
     let answers: Vec<Option<i32>> = records
         .iter()
         .map(|record| written.remove(&fence(record)))
-        .collect();
-    let handed_back: Vec<(JobId, i32)> = answers
-        .iter()
-        .zip(records)
-        .filter(|(_, record)| record.transition == Transition::HandBack)
-        .filter_map(|(dispatch, record)| Some((record.id, (*dispatch)?)))
         .collect();
     if !handed_back.is_empty() {
         outbox::enter(&mut tx, now, Duration::ZERO, true, &handed_back).await?;
@@ -92,6 +101,43 @@ pub(super) async fn record(store: &SqliteStore, records: &[Record]) -> sqlx::Res
 
 fn fence(record: &Record) -> Fence {
     (record.id, record.owner.0, record.epoch)
+}
+
+/// What an end depends on besides its run.
+struct Run {
+    kind: String,
+    cancel_requested: bool,
+}
+
+impl Run {
+    fn ended_by(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        if self.cancel_requested {
+            record.transition = record.transition.under_cancellation();
+        }
+        record
+    }
+}
+
+async fn runs(
+    tx: &mut Transaction<'static, Sqlite>,
+    records: &[Record],
+) -> sqlx::Result<HashMap<JobId, Run>> {
+    let found: Vec<(Uuid, String, bool)> = sqlx::query_as(
+        "SELECT id, kind, cancel_requested_at IS NOT NULL FROM job
+         WHERE id IN (SELECT unhex(value) FROM json_each(?1)) AND +state = 2",
+    )
+    .bind(rows::id_batch(records.iter().map(|record| record.id))?)
+    .fetch_all(&mut **tx)
+    .await?;
+    let run = |(id, kind, cancel_requested)| {
+        let run = Run {
+            kind,
+            cancel_requested,
+        };
+        (JobId::from(id), run)
+    };
+    Ok(found.into_iter().map(run).collect())
 }
 
 /// The end of a run, as the database takes it.
@@ -111,10 +157,13 @@ struct End<'a> {
     message: Option<&'a str>,
     class: Option<&'a str>,
     result: Option<String>,
+    /// The job keeps the error that it came with.
+    keeps: bool,
+    fingerprint: Option<String>,
 }
 
 impl<'a> End<'a> {
-    fn of(record: &'a Record, now: i64) -> sqlx::Result<Self> {
+    fn of(record: &'a Record, kind: &str, now: i64) -> sqlx::Result<Self> {
         let transition = &record.transition;
         let state = transition.target();
         let due = match transition {
@@ -133,10 +182,11 @@ impl<'a> End<'a> {
             owner: record.owner.0,
             epoch: record.epoch,
             state: state.code(),
-            counts: matches!(
-                transition,
-                Transition::Retry { .. } | Transition::Die { .. }
-            ),
+            counts: match transition {
+                Transition::Retry { .. } | Transition::Die { .. } => true,
+                Transition::Cancel { failure } => failure.is_some(),
+                _ => false,
+            },
             postponed: matches!(transition, Transition::Postpone { .. }),
             due,
             finished: state.is_final().then_some(now),
@@ -147,6 +197,14 @@ impl<'a> End<'a> {
                 .map(serde_json::to_string)
                 .transpose()
                 .map_err(|error| sqlx::Error::Encode(error.into()))?,
+            keeps: match transition {
+                Transition::HandBack => true,
+                Transition::Cancel { failure } => failure.is_none(),
+                _ => false,
+            },
+            fingerprint: error
+                .filter(|_| state == State::Dead)
+                .map(|error| fingerprint(kind, &error.code, &error.message)),
         })
     }
 }

@@ -1,5 +1,4 @@
-//! The ways to `queued` that need no worker: what has come due, what was lost on the broker,
-//! and what an operator sends back.
+//! The ways to `queued` that need nobody: what has come due, and what was lost on the broker.
 
 use std::time::Duration;
 
@@ -7,9 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{QueryBuilder, Sqlite, Transaction};
 
 use super::rows::{PublicationRow, publication};
-use super::{SqliteStore, clock, outbox, read, rows};
+use super::{SqliteStore, clock, outbox, rows};
 use crate::job::{Publication, QueueName};
-use crate::store::{JobFilter, OutboxEntry};
+use crate::store::OutboxEntry;
 
 pub(super) async fn promote_due(
     store: &SqliteStore,
@@ -64,35 +63,6 @@ pub(super) async fn republish(
     .execute(&mut *tx)
     .await?;
     let entry = outbox::enter_leased(&mut tx, now, lease, waiting).await?;
-    tx.commit().await?;
-    Ok(entry)
-}
-
-pub(super) async fn requeue_dead(
-    store: &SqliteStore,
-    filter: &JobFilter,
-    limit: u32,
-    lease: Duration,
-) -> sqlx::Result<Option<OutboxEntry>> {
-    let (mut tx, now) = store.write().await?;
-    let mut dead = select();
-    // Ids are sorted and cut first, in an index; only what moves is read whole.
-    dead.push(" WHERE id IN (SELECT id FROM job WHERE state = 5");
-    read::matching(&mut dead, filter)?;
-    dead.push(" ORDER BY id LIMIT ")
-        .push_bind(limit)
-        .push(") ORDER BY id");
-    let dead = fetch(&mut tx, dead).await?;
-    sqlx::query(
-        "UPDATE job SET state = 1, dispatch = dispatch + 1, failures = 0, crashes = 0,
-                        postponed_since = NULL, queued_at = ?2, finished_at = NULL
-         WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
-    )
-    .bind(rows::id_batch(dead.iter().map(|p| p.id))?)
-    .bind(now)
-    .execute(&mut *tx)
-    .await?;
-    let entry = outbox::enter_leased(&mut tx, now, lease, anew(dead)).await?;
     tx.commit().await?;
     Ok(entry)
 }

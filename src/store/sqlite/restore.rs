@@ -10,10 +10,12 @@ pub(super) async fn restore(
     lost: &Publication,
 ) -> sqlx::Result<bool> {
     let (mut tx, now) = store.write().await?;
-    let known: Option<Uuid> = sqlx::query_scalar("SELECT id FROM job WHERE id = ?1")
-        .bind(lost.id.uuid())
-        .fetch_optional(&mut *tx)
-        .await?;
+    let known: Option<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM job WHERE id = ?1 UNION ALL SELECT id FROM tombstone WHERE id = ?1",
+    )
+    .bind(lost.id.uuid())
+    .fetch_optional(&mut *tx)
+    .await?;
     let written = if known.is_none() {
         count_accepted(&mut tx, process, 1).await?;
         sqlx::query(

@@ -12,6 +12,7 @@ use crate::store::{Schema, StoreError, StoreResult};
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_jobs.sql"),
     include_str!("migrations/0002_keys.sql"),
+    include_str!("migrations/0003_operations.sql"),
 ];
 
 /// `Long` in ASCII.

@@ -135,7 +135,7 @@ pub(crate) async fn what_was_submitted_can_be_seen(world: &World) {
     assert_eq!((view.run_at, view.started_at), (None, None));
     assert_eq!(view.finished_at, None);
     assert!(view.result.is_none() && view.error.is_none());
-    assert!(view.attempts.is_empty());
+    assert!(view.attempts().is_empty());
     assert!(view.waiting_for.is_some());
     let Claimed { max_attempts, .. } = world.won(job.id, 1).await;
     assert_eq!(max_attempts, Some(3));

@@ -45,7 +45,7 @@ pub(crate) async fn a_dead_letter_is_listed_and_counted(world: &World) {
     assert_eq!(view.payload.get().as_bytes(), letters[0].payload);
     assert_eq!(view.error.as_ref(), Some(&letters[0].error));
     assert_eq!(view.attempt, 0);
-    assert!(view.attempts.is_empty());
+    assert!(view.attempts().is_empty());
     assert!(view.finished_at.is_some() && view.started_at.is_none());
     assert_eq!(view.waiting_for, None);
     let tally = world.store.tally().await.unwrap();

@@ -280,8 +280,7 @@ impl<'w> History<'w> {
     async fn requeue(&mut self) {
         let limit = self.random.random_range(1..4);
         let filter = JobFilter::default();
-        let store = &self.world.store;
-        let entry = store.requeue_dead(&filter, limit, ZERO).await.unwrap();
+        let entry = self.world.requeue_dead(&filter, limit, ZERO).await;
         let dead = self.jobs.values().filter(|job| job.state == State::Dead);
         let expected = dead.count().min(limit as usize);
         let moved = entry.as_ref().map_or(0, |entry| entry.publications.len());

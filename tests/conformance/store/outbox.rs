@@ -76,12 +76,8 @@ pub(crate) async fn an_older_dispatch_is_not_published(world: &World) {
     let first = lapsed(world, &jobs).await;
     let claimed = world.won(jobs[0].id, 1).await;
     assert!(world.record(jobs[0].id, &claimed, die("x")).await);
-    let requeued = world
-        .store
-        .requeue_dead(&Default::default(), 10, ZERO)
-        .await
-        .unwrap()
-        .unwrap();
+    let requeued = world.requeue_dead(&Default::default(), 10, ZERO).await;
+    let requeued = requeued.unwrap();
     let entries = world.leased().await;
     let found: Vec<_> = entries
         .iter()

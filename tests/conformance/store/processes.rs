@@ -56,7 +56,7 @@ pub(crate) async fn a_burial_rescues_what_ran(world: &World) {
     for job in &jobs[..2] {
         let view = world.view(job.id).await;
         assert_eq!(view.state, State::Queued);
-        assert_eq!((view.attempt, view.attempts.len()), (0, 0));
+        assert_eq!((view.attempt, view.attempts().len()), (0, 0));
     }
     let entries = eventually(async || Some(world.leased().await).filter(|e| !e.is_empty())).await;
     let publications = &entries[0].publications;

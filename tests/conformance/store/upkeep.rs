@@ -19,7 +19,7 @@ pub(crate) async fn what_is_finished_goes_when_its_time_is_over(world: &World) {
     let dead = world.ended(new_job(), die("x")).await;
     let fallback = keep(None, LONG, LONG);
     assert_eq!(world.store.prune(&[], &fallback).await.unwrap(), 0);
-    assert_eq!(world.view(dead).await.attempts.len(), 1);
+    assert_eq!(world.view(dead).await.attempts().len(), 1);
     assert_eq!(world.prune_all().await, 2);
     for id in [succeeded, dead] {
         assert!(world.store.job(id).await.unwrap().is_none());
@@ -36,14 +36,11 @@ pub(crate) async fn the_live_are_never_pruned(world: &World) {
     let (_, claimed) = world.running().await;
     world.queued().await;
     let revived = world.ended(new_job(), die("x")).await;
-    let requeued = world
-        .store
-        .requeue_dead(&JobFilter::default(), 1, LONG)
-        .await;
-    assert!(requeued.unwrap().is_some());
+    let requeued = world.requeue_dead(&JobFilter::default(), 1, LONG).await;
+    assert!(requeued.is_some());
     assert_eq!(world.prune_all().await, 0);
     assert_eq!(world.list(JobFilter::default()).await.len(), 6);
-    assert_eq!(world.view(revived).await.attempts.len(), 1);
+    assert_eq!(world.view(revived).await.attempts().len(), 1);
     assert_eq!(claimed.epoch, 1);
 }
 

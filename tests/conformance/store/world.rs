@@ -7,8 +7,9 @@ use longshore::job::{
     Standing, Start, State, Transition,
 };
 use longshore::store::{
-    Claim, ClaimRequest, Inserted, Insertion, JobFilter, NewProcess, OutboxEntry, Page, Record,
-    Retention, Role, Store, StoreError, StoreResult,
+    Action, Claim, ClaimRequest, Inserted, Insertion, JobFilter, NewOperation, NewProcess,
+    OperationId, OperationState, OutboxEntry, Page, Record, Retention, Role, StepBy, Store,
+    StoreError, StoreResult,
 };
 
 use super::backend::Backend;
@@ -179,6 +180,16 @@ impl World {
         eventually(async || self.store.promote_due(1000, LONG).await.unwrap()).await
     }
 
+    /// All that an operation of its own sends back, oldest first, under its first entry.
+    pub(crate) async fn requeue_dead(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        lease: Duration,
+    ) -> Option<OutboxEntry> {
+        requeue_dead(&*self.store, filter, limit, lease).await
+    }
+
     /// Prunes everything that is finished.
     pub(crate) async fn prune_all(&self) -> u64 {
         let nothing = Retention {
@@ -260,6 +271,60 @@ pub(crate) fn postpone(after: Duration) -> Transition {
 pub(crate) fn die(code: &str) -> Transition {
     Transition::Die {
         error: JobError::new(ErrorClass::Permanent, code, "it never will"),
+    }
+}
+
+/// An operation on all dead jobs.
+pub(crate) fn new_operation(action: Action) -> NewOperation {
+    NewOperation {
+        id: OperationId::new(),
+        action,
+        filter: JobFilter::default(),
+        limit: None,
+        rate: None,
+        created_by: "somebody".to_owned(),
+    }
+}
+
+/// A new executor of steps of this size, which keeps what it has.
+pub(crate) fn step_by(batch: u32) -> StepBy {
+    StepBy {
+        executor: uuid::Uuid::now_v7(),
+        batch,
+        hold: LONG,
+        lease: LONG,
+    }
+}
+
+/// All that an operation of its own sends back, oldest first, under its first entry.
+pub(crate) async fn requeue_dead(
+    store: &dyn Store,
+    filter: &JobFilter,
+    limit: u32,
+    lease: Duration,
+) -> Option<OutboxEntry> {
+    let operation = NewOperation {
+        limit: Some(limit.into()),
+        filter: filter.clone(),
+        ..new_operation(Action::Requeue)
+    };
+    let begun = patiently(|| store.begin(&operation)).await;
+    let by = StepBy {
+        lease,
+        ..step_by(1000)
+    };
+    let mut sent: Option<OutboxEntry> = None;
+    loop {
+        let advance = patiently(|| store.advance(&by, Some(begun.id))).await;
+        let advance = advance.expect("nobody else has it");
+        match (&mut sent, advance.entry) {
+            (Some(sent), Some(more)) => sent.publications.extend(more.publications),
+            (sent @ None, first) => *sent = first,
+            (Some(_), None) => {}
+        }
+        if advance.operation.state == OperationState::Done {
+            return sent;
+        }
     }
 }
 

@@ -60,7 +60,7 @@ async fn create_past_day(connection: &mut PgConnection, days_ago: u64) -> String
     .fetch_one(&mut *connection)
     .await
     .unwrap();
-    for table in ["job", "done", "attempt"] {
+    for table in ["job", "done", "attempt", "tag"] {
         let (from, to) = (bound(start), bound(start + 86_400_000));
         let statement = format!(
             "CREATE TABLE longshore.{table}_{name} PARTITION OF longshore.{table}
@@ -127,7 +127,7 @@ async fn partitions_exist_ahead_and_are_made_again_by_pruning() {
     let midnight = expected_days(&mut connection, -1, 2).await;
     assert!(before == expected || before == midnight, "{before:?}");
     for day in &before[1..] {
-        for table in ["job", "done", "attempt"] {
+        for table in ["job", "done", "attempt", "tag"] {
             let partition = day.replace("job", table);
             execute(&mut connection, format!("DROP TABLE longshore.{partition}")).await;
         }
@@ -148,7 +148,7 @@ async fn partitions_exist_ahead_and_are_made_again_by_pruning() {
 async fn a_day_that_began_without_a_partition_works() {
     let (world, mut connection) = world().await;
     for day in days(&mut connection).await {
-        for table in ["job", "done", "attempt"] {
+        for table in ["job", "done", "attempt", "tag"] {
             let partition = day.replace("job", table);
             execute(&mut connection, format!("DROP TABLE longshore.{partition}")).await;
         }
@@ -165,7 +165,7 @@ async fn a_day_that_began_without_a_partition_works() {
         "the days to come have theirs"
     );
     assert!(world.record(running, &claimed, succeed()).await);
-    assert_eq!(world.view(dead).await.attempts.len(), 1);
+    assert_eq!(world.view(dead).await.attempts().len(), 1);
     let again = new_job();
     let jobs = [NewJob { id: dead, ..again }];
     let insertion = world.insert(&jobs).await;
@@ -198,7 +198,7 @@ async fn a_day_past_its_retention_is_dropped_and_counted() {
         assert_eq!(partition, "job_default", "it outlives its day");
     }
     assert_eq!(world.view(dead).await.state, State::Dead);
-    assert_eq!(world.view(dead).await.attempts.len(), 1);
+    assert_eq!(world.view(dead).await.attempts().len(), 1);
     assert_eq!(world.view(retrying).await.state, State::Retrying);
     assert_eq!(world.view(kept).await.state, State::Succeeded);
     for id in &gone {
@@ -206,8 +206,7 @@ async fn a_day_past_its_retention_is_dropped_and_counted() {
     }
     assert_eq!(prune(&world).await, 0);
     let any = JobFilter::default();
-    let requeued = world.store.requeue_dead(&any, 10, LONG).await;
-    let requeued = requeued.unwrap().unwrap();
+    let requeued = world.requeue_dead(&any, 10, LONG).await.unwrap();
     assert_eq!(requeued.publications[0].id, dead);
     let claimed = world.won(dead, 2).await;
     assert!(world.record(dead, &claimed, succeed()).await);

@@ -1,0 +1,225 @@
+//! A filter as SQL.
+//!
+//! A list is made of arms, one for each place and state that a job may be in, each read newest
+//! first from the one index that fits and cut at the page's length. So the planner never has to
+//! guess whether a rare value is worth an index: the state is a literal, which names the partial
+//! index, and every index ends with the id, in whose order the arm is read.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use crate::job::State;
+use crate::store::{JobFilter, Page};
+
+/// Values of one column that get an arm each; more are read by one arm that filters.
+const SPLIT: usize = 16;
+
+const LIVE: &str = "SELECT x.id, x.state, x.failures, x.recorded, x.due, x.owner, x.started_at,
+    NULL::timestamptz AS finished_at, NULL::bytea AS result,
+    x.error_code, x.error_message, x.error_class, NULL::text AS fingerprint,
+    x.cancel_requested_at IS NOT NULL AS cancel_requested";
+const DONE: &str =
+    "SELECT x.id, x.state, x.failures, x.recorded, NULL::timestamptz AS due, x.owner,
+    x.started_at, x.finished_at, x.result,
+    x.error_code, x.error_message, x.error_class, x.fingerprint, false AS cancel_requested";
+
+/// Where the jobs of an arm are.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Live,
+    Done(State),
+}
+
+/// Appends the page of all jobs that match: columns of `x`, newest first.
+pub(super) fn push_page(query: &mut QueryBuilder<Postgres>, filter: &JobFilter, page: Page) {
+    let mut arms = 0;
+    query.push("SELECT * FROM (");
+    for place in places(filter) {
+        for part in parts(filter) {
+            query.push(if arms == 0 { "(" } else { " UNION ALL (" });
+            push_arm(query, place, &part, page);
+            query.push(")");
+            arms += 1;
+        }
+    }
+    if arms == 0 {
+        query.push(LIVE).push(" FROM longshore.live x WHERE false");
+    }
+    query.push(") arms ORDER BY id DESC LIMIT ");
+    query.push_bind(i64::from(page.limit));
+}
+
+fn places(filter: &JobFilter) -> Vec<Place> {
+    let wanted = |state: &State| filter.states.is_empty() || filter.states.contains(state);
+    let live = State::ALL
+        .iter()
+        .any(|state| !state.is_final() && wanted(state));
+    let mut places = Vec::new();
+    if live && filter.fingerprint.is_none() {
+        places.push(Place::Live);
+    }
+    for state in State::ALL {
+        let can_match = match state {
+            State::Dead => true,
+            State::Cancelled => filter.fingerprint.is_none(),
+            State::Succeeded => !filter.is_about_errors(),
+            _ => false,
+        };
+        if can_match && wanted(&state) {
+            places.push(Place::Done(state));
+        }
+    }
+    places
+}
+
+/// One filter for each kind, or else for each queue: an index on several values of a column is
+/// not in the order of the ids.
+fn parts(filter: &JobFilter) -> Vec<JobFilter> {
+    let several = 2..=SPLIT;
+    if several.contains(&filter.kinds.len()) {
+        let mut kinds = filter.kinds.clone();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let only = |kind| JobFilter {
+            kinds: vec![kind],
+            ..filter.clone()
+        };
+        kinds.into_iter().map(only).collect()
+    } else if filter.kinds.is_empty() && several.contains(&filter.queues.len()) {
+        let mut queues = filter.queues.clone();
+        queues.sort_unstable();
+        queues.dedup();
+        let only = |queue| JobFilter {
+            queues: vec![queue],
+            ..filter.clone()
+        };
+        queues.into_iter().map(only).collect()
+    } else {
+        vec![filter.clone()]
+    }
+}
+
+fn push_arm(query: &mut QueryBuilder<Postgres>, place: Place, filter: &JobFilter, page: Page) {
+    match (place, filter.tags.as_slice()) {
+        // Of the many that succeeded those with the tag are read in order; the planner might
+        // read those that succeeded, all of them, for their tag.
+        (Place::Done(State::Succeeded), [tag, ..]) => {
+            query
+                .push(DONE)
+                .push(" FROM longshore.tag t CROSS JOIN LATERAL (");
+            query.push("SELECT * FROM longshore.done WHERE id = t.id AND state = 4 OFFSET 0) x");
+            query.push(" WHERE t.tag = ").push_bind(tag.clone());
+            if let Some(before) = page.before {
+                query.push(" AND t.id < ").push_bind(before.uuid());
+            }
+            push_bounds(query, "t.id", filter);
+            push_filter(query, filter);
+            query.push(" ORDER BY t.id DESC LIMIT ");
+        }
+        _ => {
+            match place {
+                Place::Live => {
+                    query.push(LIVE).push(" FROM longshore.live x WHERE true");
+                    push_states(query, &filter.states);
+                }
+                Place::Done(state) => {
+                    query
+                        .push(DONE)
+                        .push(" FROM longshore.done x WHERE x.state = ");
+                    query.push(state.code());
+                }
+            }
+            if let Some(before) = page.before {
+                query.push(" AND x.id < ").push_bind(before.uuid());
+            }
+            push_filter(query, filter);
+            query.push(" ORDER BY x.id DESC LIMIT ");
+        }
+    }
+    query.push_bind(i64::from(page.limit));
+}
+
+/// Those of the states that live jobs are in, as literals.
+fn push_states(query: &mut QueryBuilder<Postgres>, states: &[State]) {
+    let live: Vec<String> = states
+        .iter()
+        .filter(|state| !state.is_final())
+        .map(|state| state.code().to_string())
+        .collect();
+    match live.as_slice() {
+        [] => {}
+        [only] => {
+            query.push(format_args!(" AND x.state = {only}"));
+        }
+        several => {
+            query.push(format_args!(" AND x.state IN ({})", several.join(", ")));
+        }
+    }
+}
+
+/// Everything but the states, of the row `x`.
+pub(super) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &JobFilter) {
+    let queues = filter.queues.iter().map(|queue| queue.as_str().to_owned());
+    push_one_of(query, "x.queue", queues.collect());
+    let kinds = filter.kinds.iter().map(|kind| kind.as_str().to_owned());
+    push_one_of(query, "x.kind", kinds.collect());
+    if !filter.ids.is_empty() {
+        let ids: Vec<Uuid> = filter.ids.iter().map(|id| id.uuid()).collect();
+        query.push(" AND x.id = ANY (").push_bind(ids).push(")");
+    }
+    if let Some(code) = &filter.code {
+        query.push(" AND x.error_code = ").push_bind(code.clone());
+    }
+    if let Some(fingerprint) = &filter.fingerprint {
+        query.push(" AND x.fingerprint = ");
+        query.push_bind(fingerprint.clone());
+    }
+    for tag in &filter.tags {
+        query.push(" AND EXISTS (SELECT FROM longshore.tag h WHERE h.id = x.id AND h.tag = ");
+        query.push_bind(tag.clone()).push(")");
+    }
+    if let Some(text) = &filter.error {
+        // As `error` is shown; the collation makes lower case the same on every server.
+        query.push(" AND strpos(lower((x.error_code || ': ' || x.error_message) COLLATE \"C\"), ");
+        query.push_bind(text.to_ascii_lowercase()).push(") > 0");
+    }
+    push_bounds(query, "x.id", filter);
+    push_moment(query, ">=", filter.since);
+    push_moment(query, "<", filter.until);
+}
+
+/// One value as a comparison, so that an index on it gives the order of what follows.
+fn push_one_of(query: &mut QueryBuilder<Postgres>, column: &str, mut values: Vec<String>) {
+    match (values.pop(), values.is_empty()) {
+        (None, _) => {}
+        (Some(only), true) => {
+            query.push(format_args!(" AND {column} = ")).push_bind(only);
+        }
+        (Some(last), false) => {
+            values.push(last);
+            query.push(format_args!(" AND {column} = ANY ("));
+            query.push_bind(values).push(")");
+        }
+    }
+}
+
+fn push_bounds(query: &mut QueryBuilder<Postgres>, id: &str, filter: &JobFilter) {
+    let (from, to) = filter.id_bounds();
+    if let Some(from) = from {
+        query.push(format_args!(" AND {id} >= ")).push_bind(from);
+    }
+    if let Some(to) = to {
+        query.push(format_args!(" AND {id} < ")).push_bind(to);
+    }
+}
+
+/// A look-up for each row in order, which ends with the page.
+fn push_moment(query: &mut QueryBuilder<Postgres>, how: &str, moment: Option<DateTime<Utc>>) {
+    if let Some(moment) = moment {
+        query.push(format_args!(
+            " AND (SELECT j.created_at FROM longshore.job j WHERE j.id = x.id) {how} "
+        ));
+        query.push_bind(moment);
+    }
+}

@@ -1,0 +1,230 @@
+//! Operations on many dead jobs, as they are kept; [`steps`](super::steps) executes them.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::error::Fault;
+use super::filter::push_filter;
+use super::transaction::unsigned;
+use crate::job::JobId;
+use crate::store::{
+    Action, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
+    OperationState,
+};
+
+/// The columns of a [`Row`].
+macro_rules! columns {
+    () => {
+        "id, action, state, filter, most, rate, created_by, created_at, changed_by, changed_at,
+         finished_at, matched, done, skipped, failed"
+    };
+}
+pub(super) use columns;
+
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    id: Uuid,
+    action: String,
+    state: i16,
+    filter: String,
+    most: Option<i64>,
+    rate: Option<f64>,
+    created_by: String,
+    created_at: DateTime<Utc>,
+    changed_by: Option<String>,
+    changed_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    matched: i64,
+    done: i64,
+    skipped: i64,
+    failed: i64,
+}
+
+impl TryFrom<Row> for Operation {
+    type Error = Fault;
+
+    fn try_from(row: Row) -> Result<Self, Fault> {
+        let corrupt = |what: &str| Fault::corrupt(format!("{what} of operation {}", row.id));
+        Ok(Self {
+            id: OperationId::from(row.id),
+            action: Action::from_name(&row.action).ok_or_else(|| corrupt("the action"))?,
+            state: OperationState::from_code(row.state).ok_or_else(|| corrupt("the state"))?,
+            filter: serde_json::from_str(&row.filter).map_err(|_| corrupt("the filter"))?,
+            limit: row.most.map(unsigned),
+            rate: row.rate,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            changed_by: row.changed_by,
+            changed_at: row.changed_at,
+            finished_at: row.finished_at,
+            matched: unsigned(row.matched),
+            done: unsigned(row.done),
+            skipped: unsigned(row.skipped),
+            failed: unsigned(row.failed),
+        })
+    }
+}
+
+/// Appends the condition of a dead job `x` that matches.
+pub(super) fn push_dead(query: &mut QueryBuilder<Postgres>, filter: &JobFilter) {
+    query.push(" FROM longshore.done x WHERE x.state = 5");
+    push_filter(query, filter);
+}
+
+pub(super) async fn count_dead(tx: &mut PgConnection, filter: &JobFilter) -> Result<u64, Fault> {
+    let mut query = QueryBuilder::new("SELECT count(*)");
+    push_dead(&mut query, filter);
+    let count: i64 = query.build_query_scalar().fetch_one(tx).await?;
+    Ok(unsigned(count))
+}
+
+pub(super) async fn dead_groups(
+    tx: &mut PgConnection,
+    filter: &JobFilter,
+    limit: u32,
+) -> Result<Vec<DeadGroup>, Fault> {
+    #[derive(sqlx::FromRow)]
+    struct Group {
+        fingerprint: String,
+        kind: String,
+        code: String,
+        count: i64,
+        first_at: DateTime<Utc>,
+        last_at: DateTime<Utc>,
+        sample: Uuid,
+        message: String,
+    }
+    let mut query = QueryBuilder::new(
+        "WITH g AS MATERIALIZED (
+             SELECT COALESCE(x.fingerprint, '') AS fingerprint, x.kind, x.error_code AS code,
+                    count(*) AS count, min(x.finished_at) AS first_at,
+                    max(x.finished_at) AS last_at, max(x.id::text)::uuid AS sample",
+    );
+    push_dead(&mut query, filter);
+    query
+        .push(" GROUP BY 1, 2, 3 ORDER BY 4 DESC, 7 DESC LIMIT ")
+        .push_bind(i64::from(limit));
+    query.push(
+        ") SELECT g.*, d.error_message AS message
+         FROM g CROSS JOIN LATERAL (SELECT * FROM longshore.done WHERE id = g.sample OFFSET 0) d
+         ORDER BY g.count DESC, g.sample DESC",
+    );
+    let groups: Vec<Group> = query.build_query_as().fetch_all(tx).await?;
+    let group = |group: Group| DeadGroup {
+        fingerprint: group.fingerprint,
+        kind: group.kind,
+        code: group.code,
+        count: unsigned(group.count),
+        first_at: group.first_at,
+        last_at: group.last_at,
+        sample: JobId::from(group.sample),
+        message: group.message,
+    };
+    Ok(groups.into_iter().map(group).collect())
+}
+
+pub(super) async fn begin(
+    tx: &mut PgConnection,
+    operation: &NewOperation,
+) -> Result<Operation, Fault> {
+    let found = count_dead(tx, &operation.filter).await?;
+    let matched = operation.limit.map_or(found, |limit| found.min(limit));
+    let filter = serde_json::to_string(&operation.filter).map_err(Fault::corrupt)?;
+    sqlx::query(
+        "INSERT INTO longshore.operation (id, action, state, filter, most, rate, created_by,
+                                          created_at, matched, held_until, next_at)
+         VALUES ($1, $2, 0, $3, $4, $5, $6, now(), $7, now(), now())
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(operation.id.uuid())
+    .bind(operation.action.as_str())
+    .bind(filter)
+    .bind(operation.limit.map(signed))
+    .bind(operation.rate)
+    .bind(&operation.created_by)
+    .bind(signed(matched))
+    .execute(&mut *tx)
+    .await?;
+    let begun = one_operation(tx, operation.id, false).await?;
+    begun.ok_or_else(|| Fault::corrupt(format!("operation {} has vanished", operation.id)))
+}
+
+pub(super) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn one_operation(
+    tx: &mut PgConnection,
+    id: OperationId,
+    lock: bool,
+) -> Result<Option<Operation>, Fault> {
+    let query = if lock {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM longshore.operation WHERE id = $1 FOR NO KEY UPDATE"
+        )
+    } else {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM longshore.operation WHERE id = $1"
+        )
+    };
+    let row: Option<Row> = sqlx::query_as(query)
+        .bind(id.uuid())
+        .fetch_optional(tx)
+        .await?;
+    row.map(Operation::try_from).transpose()
+}
+
+pub(super) async fn operations(
+    tx: &mut PgConnection,
+    limit: u32,
+    before: Option<OperationId>,
+) -> Result<Vec<Operation>, Fault> {
+    let rows: Vec<Row> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM longshore.operation WHERE id < COALESCE($1, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+         ORDER BY id DESC LIMIT $2"
+    ))
+    .bind(before.map(OperationId::uuid))
+    .bind(i64::from(limit))
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter().map(Operation::try_from).collect()
+}
+
+/// The row is locked: a step that is under way commits first, and the next one finds what was
+/// commanded.
+pub(super) async fn command(
+    tx: &mut PgConnection,
+    id: OperationId,
+    command: OperationCommand,
+    by: &str,
+) -> Result<Option<Operation>, Fault> {
+    let Some(operation) = one_operation(tx, id, true).await? else {
+        return Ok(None);
+    };
+    let Some(state) = operation.state.after(command) else {
+        return Ok(Some(operation));
+    };
+    if state == operation.state {
+        return Ok(Some(operation));
+    }
+    sqlx::query(
+        "UPDATE longshore.operation
+         SET state = $2, changed_by = $3, changed_at = now(),
+             finished_at = CASE WHEN $4 THEN now() END
+         WHERE id = $1",
+    )
+    .bind(id.uuid())
+    .bind(state.code())
+    .bind(by)
+    .bind(state.is_final())
+    .execute(&mut *tx)
+    .await?;
+    one_operation(tx, id, false).await
+}
