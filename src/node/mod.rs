@@ -144,6 +144,7 @@ impl Node {
             true => Some(startup::open_gate(&plan.store, plan.admin_key, address, stop).await?),
             false => None,
         };
+        startup::announce(&*plan.store, &plan.registry, &plan.queues, stop).await?;
         let names = plan.work.as_ref().map(|work| work.queues.clone());
         let profile = NewProcess::this(plan.role, names.unwrap_or_default());
         let liveness = startup::register(plan.store.clone(), profile, stop).await?;

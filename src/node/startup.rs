@@ -7,10 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
 use crate::broker::{Broker, BrokerError};
+use crate::config::Queues;
 use crate::config::Secret;
 use crate::intake::{Gate, GateError};
+use crate::job::{Kind, QueueName};
 use crate::liveness::Liveness;
 use crate::store::{NewProcess, Schema, Store};
+use crate::worker::Registry;
 
 /// How often something that does not answer at the start is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -97,6 +100,32 @@ pub(super) async fn register(
             .await
             .ok_or(NodeError::Stopped)?;
     }
+}
+
+/// Tells the store which kinds there are and where they wait, as soon as it answers.
+pub(super) async fn announce(
+    store: &dyn Store,
+    registry: &Registry,
+    queues: &Queues,
+    stop: &CancellationToken,
+) -> Result<(), NodeError> {
+    let kinds: Vec<(Kind, QueueName)> = registry
+        .iter()
+        .map(|(kind, entry)| (kind, queues.of_kind(kind).unwrap_or(&entry.queue)))
+        .map(|(kind, queue)| (kind.clone(), queue.clone()))
+        .collect();
+    while let Err(error) = store.announce_kinds(&kinds).await {
+        if !error.is_transient() {
+            return Err(error.into());
+        }
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "waiting for the database");
+        let nap = tokio::time::sleep(RETRY);
+        stop.run_until_cancelled(nap)
+            .await
+            .ok_or(NodeError::Stopped)?;
+    }
+    Ok(())
 }
 
 /// Declares the topology as soon as the broker answers. Objects that exist with other

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use super::executor::Executor;
 use crate::broker::Delivery;
-use crate::job::{ErrorClass, Foreign, JobError, JobId, Junk, NewJob, UniqueKey, storable_body};
+use crate::job::{
+    ErrorClass, Foreign, JobError, JobId, Junk, NewJob, Priority, UniqueKey, storable_body,
+};
 use crate::store::{DeadLetter, StoreError};
 
 /// How long to wait before trying the store again.
@@ -12,8 +14,9 @@ impl Executor {
     /// Makes a job of a message that an app published by itself: an ordinary insert under a new
     /// id, then an acknowledgement. A crash between the two delivers the message again; the
     /// unique key makes that the same job.
-    pub(super) async fn adopt(&self, foreign: Foreign, delivery: Delivery) {
+    pub(super) async fn adopt(&self, foreign: Foreign, priority: Priority, delivery: Delivery) {
         let job = NewJob {
+            priority,
             traceparent: foreign.traceparent,
             unique: Some(UniqueKey {
                 scope: format!("amqp:{}", foreign.app_id),

@@ -64,7 +64,7 @@ impl Executor {
     pub(super) async fn execute(&self, delivery: Delivery, priority: Priority, slot: Slot) {
         match decode(&delivery.message, &self.queue, priority) {
             Decoded::Ours(publication) => self.take(publication, delivery, slot).await,
-            Decoded::Foreign(foreign) => self.adopt(foreign, delivery).await,
+            Decoded::Foreign(foreign) => self.adopt(foreign, priority, delivery).await,
             Decoded::Junk(junk) => self.bury(&junk, delivery).await,
         }
     }

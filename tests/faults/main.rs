@@ -18,6 +18,7 @@ mod support;
 mod broker;
 mod database;
 mod deploy;
+mod doors;
 mod messages;
 mod silence;
 mod site;

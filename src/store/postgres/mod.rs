@@ -9,6 +9,7 @@
 
 mod claim;
 mod day;
+mod door;
 mod drop_day;
 mod error;
 mod filter;

@@ -228,7 +228,8 @@ pub(super) async fn counts(tx: &mut PgConnection) -> Result<Vec<Counts>, Fault> 
 pub(super) async fn tally(tx: &mut PgConnection) -> Result<Tally, Fault> {
     let (accepted, pruned, live, succeeded, dead, cancelled): (i64, i64, i64, i64, i64, i64) =
         sqlx::query_as(
-            "SELECT (SELECT COALESCE(sum(accepted), 0)::bigint FROM longshore.tally),
+            "SELECT (SELECT COALESCE(sum(accepted), 0)::bigint FROM longshore.tally)
+                        + (SELECT COALESCE(sum(accepted), 0)::bigint FROM longshore.submitted),
                     (SELECT COALESCE(sum(pruned), 0)::bigint FROM longshore.tally),
                     (SELECT count(*) FROM longshore.live),
                     count(*) FILTER (WHERE state = 4), count(*) FILTER (WHERE state = 5),

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "operations",
         include_str!("migrations/0003_operations.sql"),
     ),
+    (4, "door", include_str!("migrations/0004_door.sql")),
 ];
 
 /// Also held while partitions are made, for they are part of the schema.

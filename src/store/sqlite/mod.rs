@@ -7,6 +7,7 @@
 
 mod claim;
 mod clock;
+mod door;
 mod error;
 mod insert;
 mod keyring;

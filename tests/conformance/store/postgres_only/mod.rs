@@ -1,6 +1,7 @@
 //! What only the PostgreSQL store has: partitions, pools, and a server that may go away.
 
 mod connections;
+mod door;
 mod partitions;
 mod races;
 

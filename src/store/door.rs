@@ -1,0 +1,21 @@
+//! The door for apps that share the database.
+
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::job::{Kind, QueueName};
+
+/// Submission from inside an app's own transaction.
+///
+/// On PostgreSQL it is the function `longshore.submit`, which the migrations make; here is what
+/// processes do for it. On SQLite, which has no functions, there is no such door.
+///
+/// # Errors
+/// Those of [`Store`](super::Store)'s methods.
+#[async_trait]
+pub trait Door {
+    /// Makes kinds known to whoever submits from inside, with the queues where their jobs wait.
+    /// A kind that was announced before moves to the queue given here; none is forgotten,
+    /// because an older program may still submit it.
+    async fn announce_kinds(&self, kinds: &[(Kind, QueueName)]) -> StoreResult<()>;
+}

@@ -1,0 +1,117 @@
+//! The two doors besides HTTP, as apps use them: SQL in their own transaction, and AMQP.
+
+use serde_json::{Value, json};
+
+use crate::site::Site;
+use crate::support::wait::{PATIENCE, until};
+
+/// Waits until this many jobs have ended well, and nothing else is under way.
+async fn ended_well(site: &Site, count: usize) -> Vec<Value> {
+    until("all have ended", PATIENCE, async || {
+        let path = "/v1/jobs?state=succeeded&limit=500";
+        let found = site.api.get(path).await.expect(200);
+        let jobs = found["items"].as_array()?.clone();
+        (jobs.len() == count).then_some(jobs)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_runs_if_its_transaction_commits_and_never_if_not() {
+    let site = Site::start().await;
+    let _worker = site.worker().await;
+    let submit = |ms: u64| format!("SELECT longshore.submit('probe.sleep', '{{\"ms\": {ms}}}');");
+    let one = |ms| site_sql(&site, submit(ms));
+    let committed = one(1).await;
+    site_sql(&site, format!("BEGIN; {} ROLLBACK", submit(2))).await;
+    let undone = format!(
+        "BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; COMMIT",
+        submit(3),
+        submit(4)
+    );
+    site_sql(&site, undone).await;
+    // Not what the kind takes: only a worker can tell.
+    let bad = "SELECT longshore.submit('probe.sleep', '{\"seconds\": 1}')".to_owned();
+    let bad = site_sql(&site, bad).await;
+    let many = "SELECT count(longshore.submit('probe.sleep', '{\"ms\": 0}'))
+                FROM generate_series(1, 300)";
+    site_sql(&site, many.to_owned()).await;
+    let jobs = ended_well(&site, 302).await;
+    let ran: Vec<u64> = jobs
+        .iter()
+        .filter_map(|job| job["payload"]["ms"].as_u64())
+        .filter(|ms| *ms > 0)
+        .collect();
+    assert!(
+        ran.contains(&1) && ran.contains(&3) && ran.len() == 2,
+        "{ran:?}"
+    );
+    let dead = site.all(&[bad], "dead").await;
+    assert_eq!(dead[0]["error"]["code"], "invalid_payload");
+    let marks = site.marks();
+    assert_eq!(marks.len(), 302);
+    assert!(marks.values().all(|marks| marks.ends == 1));
+    site.nothing_burned(&[committed]).await;
+}
+
+async fn site_sql(site: &Site, sql: String) -> String {
+    site.postgres.psql_in("longshore", &sql).await
+}
+
+/// A Python app with pika: `publish.py URL`, one message a line on standard input.
+async fn publish(site: &Site, messages: &[Value]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/publish.py");
+    let python = std::env::var_os("TEST_PYTHON").expect("TEST_PYTHON: tests/run sets it");
+    let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
+    let dir = crate::support::dir::TestDir::new("publish");
+    std::fs::write(dir.join("messages"), lines.join("\n")).unwrap();
+    let output = tokio::process::Command::new(python)
+        .args([script, &site.rabbit.url()])
+        .stdin(std::fs::File::open(dir.join("messages")).unwrap())
+        .output()
+        .await
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}
+
+fn sleep_message(message_id: &str, app_id: Option<&str>, ms: u64) -> Value {
+    json!({"routing_key": "probe", "type": "probe.sleep", "message_id": message_id,
+           "app_id": app_id, "body": format!("{{\"ms\": {ms}}}")})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pika_publishes_runs_once_however_often_it_is_published() {
+    let site = Site::start().await;
+    let _workers = [site.worker().await, site.worker().await];
+    let once = sleep_message("order-1", None, 1);
+    let twice = sleep_message("order-2", None, 2);
+    let shop = sleep_message("order-2", Some("shop"), 3);
+    let mut high = sleep_message("order-3", Some("shop"), 4);
+    high["routing_key"] = "probe.high".into();
+    let all = [&once, &twice, &twice, &shop, &shop, &shop, &high].map(Clone::clone);
+    publish(&site, &all).await;
+    ended_well(&site, 4).await;
+    // Once more, when all of them have long ended; and something after it, to know when it
+    // must have been seen.
+    publish(&site, &all).await;
+    publish(&site, &[sleep_message("order-4", None, 5)]).await;
+    let jobs = ended_well(&site, 5).await;
+    until("nothing is left on the broker", PATIENCE, async || {
+        (site.depth("longshore.probe").await? == (0, 0)).then_some(())
+    })
+    .await;
+    let mut ran: Vec<u64> = jobs
+        .iter()
+        .filter_map(|job| job["payload"]["ms"].as_u64())
+        .collect();
+    ran.sort_unstable();
+    assert_eq!(ran, [1, 2, 3, 4, 5]);
+    let marks = site.marks();
+    assert!(marks.len() == 5 && marks.values().all(|marks| marks.ends == 1));
+    for job in &jobs {
+        let high = job["payload"]["ms"] == 4;
+        assert_eq!(job["priority"], if high { "high" } else { "normal" });
+    }
+    site.nothing_burned(&[]).await;
+}
