@@ -167,8 +167,8 @@ BEGIN
     VALUES (id, submit.kind, queue, convert_to(submit.payload::text, 'UTF8'),
             submit.priority = 'high', labels, submit.max_attempts, start, moment);
     INSERT INTO longshore.live
-        (id, queue, state, dispatch, due, queued_at, max_attempts, created_at)
-    VALUES (id, queue, CASE WHEN due IS NULL THEN 1 ELSE 0 END,
+        (id, kind, queue, state, dispatch, due, queued_at, max_attempts, created_at)
+    VALUES (id, submit.kind, queue, CASE WHEN due IS NULL THEN 1 ELSE 0 END,
             CASE WHEN due IS NULL THEN 1 ELSE 0 END, due,
             CASE WHEN due IS NULL THEN moment END, submit.max_attempts, moment);
     IF due IS NULL THEN
