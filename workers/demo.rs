@@ -22,6 +22,10 @@ impl Job for Count {
     const KIND: &'static str = "demo.count";
     type Context = ();
 
+    fn example() -> Option<Self> {
+        Some(Self { to: 3 })
+    }
+
     async fn run(self, (): &(), _: &Attempt) -> JobResult {
         for _ in 0..self.to.min(20) {
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -40,6 +44,10 @@ struct Flaky {
 impl Job for Flaky {
     const KIND: &'static str = "demo.flaky";
     type Context = ();
+
+    fn example() -> Option<Self> {
+        Some(Self { failures: 2 })
+    }
 
     async fn run(self, (): &(), attempt: &Attempt) -> JobResult {
         if attempt.number() <= self.failures {
@@ -62,6 +70,10 @@ struct Graveyard(Mutex<HashSet<JobId>>);
 impl Job for Doomed {
     const KIND: &'static str = "demo.doomed";
     type Context = Graveyard;
+
+    fn example() -> Option<Self> {
+        Some(Self {})
+    }
 
     async fn run(self, graveyard: &Graveyard, attempt: &Attempt) -> JobResult {
         let mut dead = graveyard.0.lock().unwrap_or_else(PoisonError::into_inner);

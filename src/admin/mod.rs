@@ -1,6 +1,7 @@
 //! Operations that the command line, the API and the dashboard share.
 
 mod acceptance;
+mod fields;
 mod keys;
 mod pulse;
 mod submission;
@@ -8,8 +9,9 @@ mod view;
 mod waiter;
 
 pub use acceptance::Acceptance;
+pub use fields::{FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
 pub use pulse::Pulse;
-pub use submission::{FieldError, Refusal, Submission};
+pub use submission::Submission;
 pub use view::complete;
 pub use waiter::Waiter;

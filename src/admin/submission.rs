@@ -1,14 +1,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema};
+use serde::Serialize;
+use serde_json::json as value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::config::Queues;
-use crate::job::{Kind, NewJob, Priority, Start};
-use crate::worker::{Registry, json_pointer};
+use super::fields::{FieldError, Fields, Refusal};
+use crate::config::{Queues, closest};
+use crate::job::{Kind, NewJob, Priority, Start, json};
+use crate::worker::{KindEntry, Registry};
 
 /// Largest payload, in bytes: far below what a broker takes (16 MiB), since each is held several
 /// times over on its way.
@@ -17,9 +19,14 @@ const MAX_PAYLOAD: usize = 1024 * 1024;
 const MAX_ATTEMPTS: u32 = 1000;
 /// Longest delay: what the stores' clocks can add without trouble.
 const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// Most tags of a job, and the longest tag in bytes.
+/// Most tags of a job, and the longest tag in characters.
 const MAX_TAGS: (usize, usize) = (20, 100);
-/// Names of the fields, for suggestions.
+/// What `run_at` is, for messages.
+const MOMENT: &str =
+    "a moment with a time zone, like `2030-01-31T12:00:00Z` or `2030-01-31T14:00:00+02:00`";
+/// What `delay` is, for messages.
+const DURATION: &str = "a duration like `30s`, `10m` or `2h`, as a string";
+/// Names of the fields.
 const FIELDS: [&str; 7] = [
     "kind",
     "payload",
@@ -31,91 +38,59 @@ const FIELDS: [&str; 7] = [
 ];
 
 /// A job as somebody asks for it.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = one_start)]
 pub struct Submission {
     /// What to do.
+    #[schemars(with = "Kind")]
     pub kind: String,
     /// What the kind needs.
     #[schemars(with = "serde_json::Value")]
     pub payload: Box<RawValue>,
     /// Not before this moment, with a time zone.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<DateTime<Utc>>,
-    /// Not before this long from now: `30s`, `10m`.
-    #[serde(default)]
+    /// Not before this long from now: `30s`, `10m`, `2h`. With `run_at` it is one too many.
+    #[schemars(regex(
+        pattern = r"^([0-9]{1,11}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h|[0-9]{1,3}d)$"
+    ))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<String>,
     /// Its lane.
     #[serde(default)]
     pub priority: Priority,
     /// Overrides the queue's limit.
-    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
-    /// Labels.
-    #[serde(default)]
+    /// Labels to find it by.
+    #[schemars(
+        length(max = 20),
+        inner(length(min = 1, max = 100), regex(pattern = r"^[^\u0000]*$"))
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
 
-/// A field that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldError {
-    /// JSON pointer (RFC 6901) into the submission.
-    pub pointer: String,
-    /// What is wrong, and what was expected.
-    pub message: String,
-}
-
-/// Why a submission is not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Not JSON.
-    #[error("the body is not valid JSON: {message} at line {line}, column {column}")]
-    Malformed {
-        /// What the parser met.
-        message: String,
-        /// 1-based.
-        line: usize,
-        /// 1-based.
-        column: usize,
-    },
-    /// No kind of that name.
-    #[error("{0}")]
-    UnknownKind(String),
-    /// Well-formed, but not a valid job.
-    #[error("{}", .0.iter().map(|e| format!("{}: {}", e.pointer, e.message)).collect::<Vec<_>>().join("; "))]
-    Invalid(Vec<FieldError>),
-}
-
 impl Submission {
-    /// Reads a submission.
+    /// Reads a submission as JSON and checks everything that can be checked at the door.
     ///
     /// # Errors
-    /// `Malformed` for what is not JSON, `Invalid` for wrong types and unknown fields.
-    pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        // Serde reads a struct from an array too, field by field: nobody means that.
-        if body.trim_ascii_start().starts_with(b"[") {
-            return Err(invalid("", "a job is a JSON object, not an array"));
-        }
-        let mut reader = serde_json::Deserializer::from_slice(body);
-        let submission: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let inner = error.inner();
-            if inner.is_data() {
-                Refusal::Invalid(vec![field_error(&error)])
-            } else {
-                malformed(inner)
+    /// `Malformed` for what is not JSON, `UnknownKind`, or `Invalid` with every field that is
+    /// missing, unknown or wrong.
+    pub fn read(body: &[u8], registry: &Registry, queues: &Queues) -> Result<NewJob, Refusal> {
+        json::canonical(body)?;
+        let mut fields =
+            Fields::split(body, "a job", &FIELDS).map_err(|error| Refusal::Invalid(vec![error]))?;
+        let draft = Draft::take(&mut fields);
+        let mut errors = fields.errors();
+        for error in &mut errors {
+            if error.pointer == "/idempotency_key" {
+                error.message = "send it as the header `Idempotency-Key`".to_owned();
             }
-        })?;
-        reader.end().map_err(|error| malformed(&error))?;
-        Ok(submission)
-    }
-
-    /// A digest of what is asked for, the same for the same JSON written differently: SHA-256
-    /// of the body with sorted keys and no spaces.
-    #[must_use]
-    pub fn fingerprint(body: &[u8]) -> Vec<u8> {
-        let canonical = serde_json::from_slice::<serde_json::Value>(body)
-            .map_or_else(|_| body.to_vec(), |value| value.to_string().into_bytes());
-        Sha256::digest(canonical).to_vec()
+        }
+        draft.check(errors, registry, queues)
     }
 
     /// Checks everything that can be checked at the door, all errors at once.
@@ -123,56 +98,135 @@ impl Submission {
     /// # Errors
     /// `UnknownKind`, or `Invalid` with every wrong field.
     pub fn into_job(self, registry: &Registry, queues: &Queues) -> Result<NewJob, Refusal> {
-        let kind: Kind = self
-            .kind
-            .parse()
-            .map_err(|error| invalid("/kind", &format!("{error}")))?;
-        let entry = registry
-            .get(kind.as_str())
-            .ok_or_else(|| unknown_kind(&kind, registry))?;
-        let queue = queues.of_kind(&kind).unwrap_or(&entry.queue).clone();
-        let mut errors = Vec::new();
-        let size = self.payload.get().len();
-        if size > MAX_PAYLOAD {
-            let message = format!("{size} bytes long; at most {MAX_PAYLOAD}");
-            errors.push(field("/payload", &message));
-        } else if let Err(wrong) = entry.check(self.payload.get().as_bytes()) {
-            errors.extend(wrong.into_iter().map(|field| FieldError {
-                pointer: format!("/payload{}", field.pointer),
-                message: field.message,
-            }));
+        let draft = Draft {
+            kind: Some(self.kind),
+            payload: Some(self.payload),
+            run_at: self.run_at,
+            delay: self.delay,
+            priority: self.priority,
+            max_attempts: self.max_attempts,
+            tags: self.tags,
+        };
+        draft.check(Vec::new(), registry, queues)
+    }
+
+    /// A digest of what is asked for, the same for whatever says the same: SHA-256 of the
+    /// canonical text (see [`json::canonical`]).
+    #[must_use]
+    pub fn fingerprint(body: &[u8]) -> Vec<u8> {
+        let canonical = json::canonical(body).unwrap_or_else(|_| body.to_vec());
+        Sha256::digest(canonical).to_vec()
+    }
+}
+
+/// The schema's way to say that `run_at` and `delay` exclude each other.
+fn one_start(schema: &mut Schema) {
+    let text = value!({"type": "string"});
+    let both = value!({
+        "properties": {"run_at": text, "delay": text},
+        "required": ["run_at", "delay"],
+    });
+    schema.insert("not".to_owned(), both);
+}
+
+/// What could be read of a submission.
+#[derive(Debug)]
+pub(super) struct Draft {
+    kind: Option<String>,
+    payload: Option<Box<RawValue>>,
+    run_at: Option<DateTime<Utc>>,
+    delay: Option<String>,
+    priority: Priority,
+    max_attempts: Option<u32>,
+    tags: Vec<String>,
+}
+
+impl Draft {
+    /// Takes what is a submission's from an object.
+    pub(super) fn take(fields: &mut Fields<'_>) -> Self {
+        let run_at: Option<String> = fields.optional("run_at", MOMENT);
+        let run_at = run_at.and_then(|text| {
+            let moment = moment(&text);
+            if moment.is_none() {
+                fields.refuse("run_at", &format!("must be {MOMENT}"));
+            }
+            moment
+        });
+        let limit = format!("a whole number from 1 to {MAX_ATTEMPTS}");
+        Self {
+            kind: fields.required("kind", "the job's kind, a string"),
+            payload: fields.required("payload", "what the kind needs"),
+            run_at,
+            delay: fields.optional("delay", DURATION),
+            priority: fields
+                .optional("priority", "`normal` or `high`")
+                .unwrap_or_default(),
+            max_attempts: fields.optional("max_attempts", &limit),
+            tags: fields
+                .optional("tags", "an array of strings")
+                .unwrap_or_default(),
         }
+    }
+
+    /// The job, if nothing was wrong before (`errors`) and nothing is found wrong now.
+    pub(super) fn check(
+        self,
+        mut errors: Vec<FieldError>,
+        registry: &Registry,
+        queues: &Queues,
+    ) -> Result<NewJob, Refusal> {
         let start = self.start().unwrap_or_else(|error| {
             errors.push(error);
             Start::Now
         });
         errors.extend(self.limit_errors());
-        if !errors.is_empty() {
-            return Err(Refusal::Invalid(errors));
+        let kind = self.kind.as_deref().and_then(|text| {
+            let read = text.parse::<Kind>();
+            read.map_err(|error| errors.push(FieldError::new("/kind", error.to_string())))
+                .ok()
+        });
+        let entry = kind.as_ref().and_then(|kind| registry.get(kind.as_str()));
+        if let (Some(entry), Some(payload)) = (entry, &self.payload) {
+            errors.extend(payload_errors(entry, payload.get()));
         }
-        let payload = String::from(Box::<str>::from(self.payload));
-        Ok(NewJob {
-            priority: self.priority,
-            start,
-            max_attempts: self.max_attempts,
-            tags: self.tags,
-            ..NewJob::new(kind, queue, payload)
-        })
+        match (kind, entry, self.payload) {
+            (Some(kind), Some(entry), Some(payload)) if errors.is_empty() => {
+                let queue = queues.of_kind(&kind).unwrap_or(&entry.queue).clone();
+                let payload = String::from(Box::<str>::from(payload));
+                Ok(NewJob {
+                    priority: self.priority,
+                    start,
+                    max_attempts: self.max_attempts,
+                    tags: self.tags,
+                    ..NewJob::new(kind, queue, payload)
+                })
+            }
+            (Some(kind), None, _) if errors.is_empty() => {
+                Err(Refusal::UnknownKind(no_such_kind(&kind, registry)))
+            }
+            (Some(kind), None, _) => {
+                let unknown = FieldError::new("/kind", no_such_kind(&kind, registry));
+                errors.insert(0, unknown);
+                Err(Refusal::Invalid(errors))
+            }
+            _ => Err(Refusal::Invalid(errors)),
+        }
     }
 
     fn start(&self) -> Result<Start, FieldError> {
+        let wrong = |message: String| Err(FieldError::new("/delay", message));
         match (&self.run_at, &self.delay) {
             (None, None) => Ok(Start::Now),
             (Some(at), None) => Ok(Start::At(*at)),
+            (None, Some(delay)) if delay.trim_start().starts_with('-') => {
+                wrong(format!("may not be negative; expected {DURATION}"))
+            }
             (None, Some(delay)) => match humantime::parse_duration(delay) {
                 Ok(delay) if delay <= MAX_DELAY => Ok(Start::After(delay)),
-                Ok(_) => Err(field("/delay", "must be at most 10 years")),
-                Err(error) => Err(field(
-                    "/delay",
-                    &format!("must be a duration like `30s`, `10m` or `2h`: {error}"),
-                )),
+                Ok(_) => wrong("must be at most 10 years".to_owned()),
+                Err(error) => wrong(format!("expected {DURATION}: {error}")),
             },
-            (Some(_), Some(_)) => Err(field("/delay", "give `run_at` or `delay`, not both")),
+            (Some(_), Some(_)) => wrong("give `run_at` or `delay`, not both".to_owned()),
         }
     }
 
@@ -182,77 +236,47 @@ impl Submission {
             .max_attempts
             .is_some_and(|max| max == 0 || max > MAX_ATTEMPTS)
         {
-            errors.push(field(
-                "/max_attempts",
-                &format!("must be from 1 to {MAX_ATTEMPTS}"),
-            ));
+            let message = format!("must be from 1 to {MAX_ATTEMPTS}");
+            errors.push(FieldError::new("/max_attempts", message));
         }
         if self.tags.len() > MAX_TAGS.0 {
-            errors.push(field("/tags", &format!("at most {} tags", MAX_TAGS.0)));
+            let message = format!("at most {} tags", MAX_TAGS.0);
+            errors.push(FieldError::new("/tags", message));
         }
-        for (index, tag) in self.tags.iter().enumerate() {
-            if tag.is_empty() || tag.len() > MAX_TAGS.1 || tag.contains('\0') {
-                errors.push(field(
-                    &format!("/tags/{index}"),
-                    &format!("a tag is 1 to {} bytes of text without NUL", MAX_TAGS.1),
-                ));
+        for (index, tag) in self.tags.iter().take(MAX_TAGS.0).enumerate() {
+            if tag.is_empty() || tag.chars().count() > MAX_TAGS.1 || tag.contains('\0') {
+                let message = format!("a tag is 1 to {} characters without NUL", MAX_TAGS.1);
+                errors.push(FieldError::new(format!("/tags/{index}"), message));
             }
         }
         errors
     }
 }
 
-fn malformed(error: &serde_json::Error) -> Refusal {
-    let text = error.to_string();
-    let message = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(m, _)| m);
-    Refusal::Malformed {
-        message: message.to_owned(),
-        line: error.line(),
-        column: error.column(),
+fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
+    let size = payload.len();
+    if size > MAX_PAYLOAD {
+        let message = format!("{size} bytes long; at most {MAX_PAYLOAD}");
+        return vec![FieldError::new("/payload", message)];
     }
+    let wrong = entry.check(payload.as_bytes()).err().unwrap_or_default();
+    wrong
+        .into_iter()
+        .map(|field| FieldError::new(field.pointer, field.message).within("/payload"))
+        .collect()
 }
 
-fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
-    let text = error.inner().to_string();
-    let message = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(m, _)| m);
-    let pointer = json_pointer(error.path());
-    let name = pointer.trim_start_matches('/');
-    let suggestion = closest(name, FIELDS.into_iter())
-        .filter(|_| message.starts_with("unknown field"))
-        .map(|known| format!("; did you mean `{known}`?"))
-        .unwrap_or_default();
-    field(&pointer, &format!("{message}{suggestion}"))
+/// A moment in RFC 3339, which always has a zone; to the microsecond, as stores keep it.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    let moment = DateTime::parse_from_rfc3339(text).ok()?;
+    DateTime::from_timestamp_micros(moment.timestamp_micros())
 }
 
-fn unknown_kind(kind: &Kind, registry: &Registry) -> Refusal {
+fn no_such_kind(kind: &Kind, registry: &Registry) -> String {
     let known: Vec<&str> = registry.iter().map(|(name, _)| name.as_str()).collect();
-    let hint = closest(kind.as_str(), known.iter().copied()).map_or_else(
+    let hint = closest(kind.as_str(), &known).map_or_else(
         || format!("known kinds: {}", known.join(", ")),
         |near| format!("did you mean `{near}`?"),
     );
-    Refusal::UnknownKind(format!("no kind `{kind}` here; {hint}"))
-}
-
-/// The known name most like the one given, if it is like it at all.
-fn closest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|name| (strsim::jaro_winkler(given, name), name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
-fn field(pointer: &str, message: &str) -> FieldError {
-    FieldError {
-        pointer: pointer.to_owned(),
-        message: message.to_owned(),
-    }
-}
-
-fn invalid(pointer: &str, message: &str) -> Refusal {
-    Refusal::Invalid(vec![field(pointer, message)])
+    format!("no kind `{kind}` here; {hint}")
 }

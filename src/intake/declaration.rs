@@ -1,7 +1,7 @@
 use axum::http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::problems::ProblemKind;
+use super::problems::{self, ProblemKind};
 use crate::job::Scope;
 
 /// Makes a schema: [`of`] a type, or a closure with one written out.
@@ -34,6 +34,44 @@ pub(super) struct Declaration {
 }
 
 impl Declaration {
+    /// Every problem that the call may answer with.
+    pub(super) fn all_problems(&self) -> Vec<&'static ProblemKind> {
+        let mut all = self.problems.clone();
+        all.extend([
+            problems::INVALID_PARAMETER,
+            problems::INTERNAL,
+            problems::TOO_MANY_CONNECTIONS,
+        ]);
+        if self.scope.is_some() {
+            all.extend([
+                problems::UNAUTHENTICATED,
+                problems::FORBIDDEN,
+                problems::FOREIGN_ORIGIN,
+                problems::RATE_LIMITED,
+                problems::STORE_UNAVAILABLE,
+                problems::STARTING,
+            ]);
+        }
+        if self
+            .parameters
+            .iter()
+            .any(|parameter| parameter.place == Place::Path)
+        {
+            // An empty parameter makes another path.
+            all.push(problems::NO_SUCH_PATH);
+        }
+        if !self.bodies.is_empty() {
+            all.extend([
+                problems::UNREADABLE_BODY,
+                problems::BODY_TIMEOUT,
+                problems::MALFORMED_JSON,
+                problems::BODY_TOO_LARGE,
+                problems::UNSUPPORTED_MEDIA_TYPE,
+            ]);
+        }
+        all
+    }
+
     /// Names of the parameters of the query.
     pub(super) fn query(&self) -> impl Iterator<Item = &'static str> {
         self.parameters

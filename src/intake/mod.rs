@@ -4,12 +4,15 @@ mod body;
 mod browser;
 mod call;
 mod connection;
-#[expect(dead_code, reason = "the description of the API reads the rest")]
 mod declaration;
+mod docs;
 mod gate;
 mod health;
 mod jobs;
+mod kinds;
 mod known_keys;
+mod openapi;
+mod payloads;
 mod problem;
 pub mod problems;
 mod query;
@@ -24,6 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use gate::{Gate, GateError};
 pub use health::{Readiness, health_routes};
+pub use openapi::Description;
 pub use problem::Problem;
 pub use server::{ServeError, bind, serve};
 
@@ -32,6 +36,7 @@ use crate::config::Queues;
 use crate::store::Store;
 use crate::worker::Registry;
 use call::Call;
+use declaration::Declaration;
 
 /// What the intake works with.
 #[derive(Debug, Clone)]
@@ -50,14 +55,28 @@ pub struct Intake {
     pub queues: Arc<Queues>,
     /// Who may call.
     pub gate: Gate,
+    /// What the API says of itself.
+    pub description: Description,
+}
+
+/// What is declared of every call.
+fn declarations() -> Vec<Declaration> {
+    let api = calls().into_iter().map(|call| call.declaration);
+    let health = health::calls().into_iter().map(|call| call.declaration);
+    api.chain(health).collect()
 }
 
 /// Every call of the API, but for health.
 fn calls() -> Vec<Call<Intake>> {
-    [submit::calls(), jobs::calls()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        submit::calls(),
+        jobs::calls(),
+        kinds::calls(),
+        docs::calls(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The routes of the API.

@@ -15,6 +15,13 @@ pub struct ProblemKind {
     pub meaning: &'static str,
 }
 
+impl ProblemKind {
+    /// Whether the answer carries `Retry-After`.
+    pub(super) fn tells_when(&self) -> bool {
+        matches!(self.status.as_u16(), 429 | 503)
+    }
+}
+
 macro_rules! problems {
     ($($name:ident = $code:literal, $status:ident, $title:literal, $meaning:literal;)*) => {
         $(

@@ -69,9 +69,8 @@ async fn submit(
 ) -> Result<Response, Problem> {
     body::require_json(&headers)?;
     let body = body::read(body, MAX_BODY).await?;
-    let submission = Submission::parse(&body)?;
+    let mut job = Submission::read(&body, &intake.registry, &intake.queues)?;
     let key = idempotency_key(&headers, &body, caller)?;
-    let mut job = submission.into_job(&intake.registry, &intake.queues)?;
     job.unique = key;
     job.traceparent = traceparent(&headers);
     // From the commit on nothing may fail: the view is made of what was committed, not read.

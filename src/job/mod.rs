@@ -8,6 +8,7 @@ mod decide;
 mod error;
 mod fingerprint;
 mod id;
+pub mod json;
 mod message;
 mod name;
 mod new_job;

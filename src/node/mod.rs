@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Acceptance, Pulse, Waiter};
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Queues, Secret};
-use crate::intake::{self, Gate, GateError, Intake, Readiness, ServeError};
+use crate::intake::{self, Description, Gate, GateError, Intake, Readiness, ServeError};
 use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::Progress;
 use crate::relay::Dispatcher;
@@ -180,6 +180,7 @@ impl Node {
             Acceptance::start(ground.store.clone(), ground.liveness.clone(), dispatcher);
         let waiter = Waiter::start(ground.store.clone());
         if let Some(gate) = gate.clone() {
+            let description = Description::of(&plan.registry);
             let intake = Intake {
                 store: ground.store.clone(),
                 pulse: Pulse::start(ground.store.clone()),
@@ -188,6 +189,7 @@ impl Node {
                 registry: plan.registry,
                 queues: ground.queues.clone(),
                 gate,
+                description,
             };
             // Set once, here: nobody else has the cell.
             let _ = api.set(intake::finish(intake::api_routes(intake)));

@@ -30,6 +30,12 @@ pub trait Job: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
         Ok(())
     }
 
+    /// A payload that shows what there is, for whoever reads about the kind. It must be valid.
+    #[must_use]
+    fn example() -> Option<Self> {
+        None
+    }
+
     /// Does the work. May run more than once for one job: only an effect that is fenced or
     /// idempotent happens once. It is dropped at an await point when the queue's timeout is
     /// over, when the process must stop or has lost the job, or when the job is cancelled.

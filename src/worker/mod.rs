@@ -15,6 +15,7 @@ mod pool;
 mod reconcile;
 mod registry;
 mod running;
+mod schema;
 mod slots;
 
 use std::sync::Arc;

@@ -1,16 +1,35 @@
 use serde_path_to_error::{Path, Segment};
 
 use super::Invalid;
+use crate::job::json::pointer_step;
 
 /// A decoding error as a wrong field: the path as a JSON pointer, the text without the
-/// line and column that mean nothing inside a payload.
+/// line and column that mean nothing inside a payload. A field that is missing is named itself,
+/// not by the object that should hold it.
 #[must_use]
 pub fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
     let text = error.inner().to_string();
     let message = text
         .rsplit_once(" at line ")
         .map_or(text.as_str(), |(message, _)| message);
-    Invalid::new(json_pointer(error.path()), message)
+    let pointer = json_pointer(error.path());
+    let missing = message
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.strip_suffix('`'));
+    match missing {
+        Some(name) => Invalid::new(pointer + &pointer_step(name), "missing"),
+        None => Invalid::new(pointer, bounded(message)),
+    }
+}
+
+/// Longest message, in bytes: serde quotes the value that it met.
+const MAX_MESSAGE: usize = 300;
+
+fn bounded(message: &str) -> String {
+    if message.len() <= MAX_MESSAGE {
+        return message.to_owned();
+    }
+    format!("{}…", &message[..message.floor_char_boundary(MAX_MESSAGE)])
 }
 
 /// A path as a JSON pointer (RFC 6901).
@@ -19,7 +38,7 @@ pub fn json_pointer(path: &Path) -> String {
     path.iter()
         .filter_map(|segment| match segment {
             Segment::Seq { index } => Some(format!("/{index}")),
-            Segment::Map { key } => Some(format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Map { key } => Some(pointer_step(key)),
             Segment::Enum { variant } => Some(format!("/{variant}")),
             Segment::Unknown => None,
         })
@@ -52,5 +71,8 @@ mod tests {
         assert!(wrong.message.contains("expected u8"), "{wrong}");
         assert!(!wrong.message.contains("line"), "{wrong}");
         assert_eq!(read(r#"{"c": 1}"#).pointer, "/c");
+        assert_eq!(read("{}"), Invalid::new("/a~1b", "missing"));
+        let long = format!(r#"{{"a/b": "{}"}}"#, "é".repeat(1000));
+        assert!(read(&long).message.len() < 310);
     }
 }

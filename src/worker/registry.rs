@@ -1,12 +1,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::Schema;
+use serde_json::Value;
 
+use super::schema::PayloadSchema;
 use super::{Attempt, Invalid, Job};
 use crate::config::{Queues, SettingError, WorkerSettings};
 use crate::job::{JobResult, Kind, NameError, Outcome, QueueName};
@@ -19,19 +21,47 @@ type Builder =
 pub struct KindEntry {
     /// Where its jobs wait.
     pub queue: QueueName,
-    /// The JSON Schema of its payload.
-    pub schema: fn() -> Schema,
+    kind: &'static str,
+    schema: fn() -> Schema,
+    /// Made when it is first asked for: the command line rarely is.
+    prepared: OnceLock<PayloadSchema>,
+    example: fn() -> Option<Value>,
     check: Checker,
     build: Builder,
 }
 
 impl KindEntry {
-    /// Checks a payload against the kind's type.
+    /// Checks a payload against the kind's schema, which finds every wrong field, and then
+    /// against its type, which has the last word.
     ///
     /// # Errors
-    /// Every wrong field that can be told, with its pointer.
+    /// Every wrong field, with its pointer.
     pub fn check(&self, payload: &[u8]) -> Result<(), Vec<Invalid>> {
+        // What is no `Value` (`1e999`) is for the type to judge.
+        if let Ok(value) = serde_json::from_slice(payload) {
+            let errors = self.prepared().errors(&value);
+            if !errors.is_empty() {
+                return Err(errors);
+            }
+        }
         (self.check)(payload)
+    }
+
+    /// The JSON Schema (2020-12) of its payload.
+    #[must_use]
+    pub fn schema(&self) -> &Value {
+        self.prepared().value()
+    }
+
+    /// A payload that shows what there is, if the kind has one.
+    #[must_use]
+    pub fn example(&self) -> Option<Value> {
+        (self.example)()
+    }
+
+    fn prepared(&self) -> &PayloadSchema {
+        let prepare = || PayloadSchema::new(self.kind, (self.schema)());
+        self.prepared.get_or_init(prepare)
     }
 }
 
@@ -62,7 +92,10 @@ impl Registry {
     {
         let entry = KindEntry {
             queue: queue.parse()?,
+            kind: J::KIND,
             schema: || schemars::schema_for!(J),
+            prepared: OnceLock::new(),
+            example: || serde_json::to_value(J::example()?).ok(),
             check: |payload| decode::<J>(payload).map(|_| ()),
             build: Box::new(move |settings| {
                 let context = build(settings)?;

@@ -12,6 +12,10 @@ impl Job for SendEmail {
         self.check()
     }
 
+    fn example() -> Option<Self> {
+        Some(super::payload::example())
+    }
+
     async fn run(self, mailer: &Mailer, attempt: &Attempt) -> JobResult {
         mailer
             .send(&self, attempt.job_id(), attempt.created_at())

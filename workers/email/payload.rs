@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// `Ada Lovelace <ada@example.com>`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(example = example())]
 pub(crate) struct SendEmail {
     /// Who gets it. May be empty if `cc` or `bcc` is not; the three together hold 1 to 100
     /// recipients.
