@@ -1,10 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::job::{NewJob, State};
 use crate::liveness::Liveness;
 use crate::relay::Dispatcher;
-use crate::store::{GroupCommit, Inserted, Insertion, OutboxEntry, Store, StoreResult};
+use crate::store::{
+    GroupCommit, Inserted, Insertion, OutboxEntry, ReusedKeys, Store, StoreError, StoreResult,
+};
 
 /// Jobs inserted in one transaction at most.
 const BATCH: usize = 500;
@@ -12,30 +16,54 @@ const BATCH: usize = 500;
 /// waits when its intake dies between commit and publish.
 const LEASE: Duration = Duration::from_secs(5);
 
+/// Whole batches that are written at the same time: each holds a connection for longer than a
+/// share of a group commit does.
+const WHOLE_BATCHES: usize = 2;
+/// How often a whole batch that met a deadlock or serialization failure is tried again.
+const CONTENTION_RETRIES: u32 = 8;
+
 /// Makes jobs durable, then dispatches them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Acceptance(GroupCommit<NewJob, Inserted>);
+pub struct Acceptance {
+    singly: GroupCommit<NewJob, Inserted>,
+    whole: Arc<Whole>,
+}
+
+/// What a batch that is accepted as a whole takes.
+#[derive(Debug)]
+struct Whole {
+    store: Arc<dyn Store>,
+    liveness: Arc<Liveness>,
+    dispatcher: Dispatcher,
+    places: Semaphore,
+}
 
 impl Acceptance {
     /// Starts the task that commits; it ends with the last clone.
     #[must_use]
     pub fn start(store: Arc<dyn Store>, liveness: Arc<Liveness>, dispatcher: Dispatcher) -> Self {
+        let whole = Arc::new(Whole {
+            store: store.clone(),
+            liveness: liveness.clone(),
+            dispatcher: dispatcher.clone(),
+            places: Semaphore::new(WHOLE_BATCHES),
+        });
         let weigh = |job: &NewJob| job.payload.len();
-        Self(GroupCommit::spawn_weighed(
-            BATCH,
-            weigh,
-            move |batch: Arc<[NewJob]>| {
-                let (store, dispatcher, me) = (store.clone(), dispatcher.clone(), liveness.me());
-                async move {
-                    let insertion = store.insert(me, &batch, LEASE).await?;
-                    // From here on the jobs are accepted, whatever becomes of this process.
-                    if let Some(entry) = to_publish(&batch, &insertion) {
-                        dispatcher.try_dispatch(entry);
-                    }
-                    Ok(insertion.jobs)
+        let write = move |batch: Arc<[NewJob]>| {
+            let (store, dispatcher, me) = (store.clone(), dispatcher.clone(), liveness.me());
+            async move {
+                let insertion = store.insert(me, &batch, LEASE).await?;
+                // From here on the jobs are accepted, whatever becomes of this process.
+                if let Some(entry) = to_publish(&batch, &insertion) {
+                    dispatcher.try_dispatch(entry);
                 }
-            },
-        ))
+                Ok(insertion.jobs)
+            }
+        };
+        Self {
+            singly: GroupCommit::spawn_weighed(BATCH, weigh, write),
+            whole,
+        }
     }
 
     /// Accepts a job. When it returns `Accepted` the job is committed.
@@ -43,7 +71,41 @@ impl Acceptance {
     /// # Errors
     /// The store's. After a transient one the job may or may not have been committed.
     pub async fn accept(&self, job: NewJob) -> StoreResult<Inserted> {
-        self.0.submit(job).await
+        self.singly.submit(job).await
+    }
+
+    /// Accepts all of the jobs in one transaction, or, where a key was used for something else,
+    /// none of them.
+    ///
+    /// # Errors
+    /// The store's. After a transient one all of them or none may have been committed.
+    pub async fn accept_all(
+        &self,
+        jobs: &[NewJob],
+    ) -> StoreResult<Result<Vec<Inserted>, ReusedKeys>> {
+        let whole = &self.whole;
+        let place = whole.places.acquire().await;
+        let _place = place.map_err(|_| StoreError::Stopping)?;
+        let mut tries = 0;
+        let answer = loop {
+            match whole
+                .store
+                .insert_all(whole.liveness.me(), jobs, LEASE)
+                .await
+            {
+                Err(StoreError::Contention(_)) if tries < CONTENTION_RETRIES => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(5) * tries).await;
+                }
+                answer => break answer?,
+            }
+        };
+        Ok(answer.map(|insertion| {
+            if let Some(entry) = to_publish(jobs, &insertion) {
+                whole.dispatcher.try_dispatch(entry);
+            }
+            insertion.jobs
+        }))
     }
 }
 

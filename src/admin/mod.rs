@@ -1,6 +1,7 @@
 //! Operations that the command line, the API and the dashboard share.
 
 mod acceptance;
+mod batch;
 mod fields;
 mod keys;
 mod pulse;
@@ -9,6 +10,7 @@ mod view;
 mod waiter;
 
 pub use acceptance::Acceptance;
+pub use batch::{BatchForm, BatchItem, MAX_BATCH, MAX_KEY, is_key, key_rule, read_batch};
 pub use fields::{FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
 pub use pulse::Pulse;

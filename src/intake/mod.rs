@@ -1,5 +1,6 @@
 //! The HTTP API: thin. Checks, inserts, answers 202, publishes. It holds no state that matters.
 
+mod batch;
 mod body;
 mod browser;
 mod call;
@@ -70,6 +71,7 @@ fn declarations() -> Vec<Declaration> {
 fn calls() -> Vec<Call<Intake>> {
     [
         submit::calls(),
+        batch::calls(),
         jobs::calls(),
         kinds::calls(),
         docs::calls(),

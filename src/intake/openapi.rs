@@ -229,6 +229,8 @@ fn problem_schema() -> Value {
             "detail": {"type": "string", "description": "What is wrong here, and what to do."},
             "line": {"type": "integer", "minimum": 1, "description": "Where the body stops being JSON."},
             "column": {"type": "integer", "minimum": 1, "description": "In characters."},
+            "id": {"type": "string", "format": "uuid", "description": "The job that it is about."},
+            "scope": {"type": "string", "description": "The scope that the key lacks."},
             "errors": {
                 "type": "array",
                 "description": "Every wrong field or parameter.",

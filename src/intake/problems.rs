@@ -56,6 +56,8 @@ problems! {
         "No call has this path.";
     NO_SUCH_JOB = "no_such_job", NOT_FOUND, "There is no such job",
         "The job was never accepted here, or was removed after its retention.";
+    JOB_REMOVED = "job_removed", GONE, "The job of the idempotency key has been removed",
+        "The key was sent before with the same body. Its job, `id`, was accepted then, and removed since.";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED,
         "The path does not take this method",
         "The header `Allow` lists the methods that the path takes.";

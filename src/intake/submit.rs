@@ -9,18 +9,19 @@ use schemars::json_schema;
 use super::call::Call;
 use super::declaration::{Answer, Content, Parameter, of};
 use super::gate::Caller;
-use super::{Intake, Problem, body, jobs, problems};
-use crate::admin::{Submission, complete};
-use crate::job::{JobView, NewJob, Scope, State as JobState, UniqueKey};
+use super::{Intake, Problem, body, problems};
+use crate::admin::{MAX_KEY, Submission, complete, is_key, key_rule};
+use crate::job::{JobId, JobView, NewJob, Scope, State as JobState, UniqueKey};
 use crate::store::Inserted;
 
 /// Largest body that is read, in bytes: a payload of 1 MiB and what is around it.
 const MAX_BODY: usize = 1024 * 1024 + 64 * 1024;
-/// Longest `Idempotency-Key`, in bytes.
-const MAX_KEY: usize = 255;
 
 pub(super) fn calls() -> Vec<Call<Intake>> {
-    let key = |_: &mut _| json_schema!({"type": "string", "minLength": 1, "maxLength": MAX_KEY});
+    let key = |_: &mut _| {
+        let pattern = format!("^[!-~]([ -~]{{0,{}}}[!-~])?$", MAX_KEY - 2);
+        json_schema!({"type": "string", "pattern": pattern})
+    };
     let accepted =
         Answer::json::<JobView>(StatusCode::ACCEPTED, "The job is committed and will run.")
             .header("Location", of::<String>, "The job's path.")
@@ -55,6 +56,7 @@ pub(super) fn calls() -> Vec<Call<Intake>> {
                 problems::UNKNOWN_KIND,
                 problems::INVALID_IDEMPOTENCY_KEY,
                 problems::IDEMPOTENCY_KEY_REUSED,
+                problems::JOB_REMOVED,
                 problems::UNSTORABLE,
             ])
             .handler(submit),
@@ -76,7 +78,7 @@ async fn submit(
     // From the commit on nothing may fail: the view is made of what was committed, not read.
     let (mut view, replayed) = match intake.acceptance.accept(job.clone()).await? {
         Inserted::Accepted { created_at, state } => (accepted(&job, created_at, state)?, false),
-        Inserted::Replayed { id } => (jobs::find(&intake, id).await?, true),
+        Inserted::Replayed { id } => (earlier(&intake, id).await?, true),
         Inserted::KeyReused { .. } => return Err(key_reused()),
     };
     complete(&mut view, &intake.queues);
@@ -93,7 +95,23 @@ async fn submit(
     Ok(response)
 }
 
-fn accepted(job: &NewJob, created_at: DateTime<Utc>, state: JobState) -> Result<JobView, Problem> {
+/// The job of a replay. A key may outlive its job: by 24 hours at most, if the job was removed
+/// early.
+async fn earlier(intake: &Intake, id: JobId) -> Result<JobView, Problem> {
+    intake.store.job(id).await?.ok_or_else(|| {
+        let detail = format!(
+            "this Idempotency-Key made job {id}, which was accepted and has been removed since; \
+             nothing was accepted now"
+        );
+        Problem::new(problems::JOB_REMOVED, detail).with("id", id.to_string().into())
+    })
+}
+
+pub(super) fn accepted(
+    job: &NewJob,
+    created_at: DateTime<Utc>,
+    state: JobState,
+) -> Result<JobView, Problem> {
     JobView::accepted(job, created_at, state).map_err(|error| {
         let detail = format!(
             "accepted as job {}, but it cannot be shown: {error}",
@@ -112,10 +130,9 @@ fn idempotency_key(
         return Ok(None);
     };
     let key = header.to_str().unwrap_or_default();
-    if key.is_empty() || key.len() > MAX_KEY {
-        let detail = format!(
-            "the header `Idempotency-Key` must be 1 to {MAX_KEY} printable ASCII characters"
-        );
+    let once = headers.get_all("idempotency-key").iter().count() == 1;
+    if !once || !is_key(key) {
+        let detail = format!("the header `Idempotency-Key` {}, given once", key_rule());
         return Err(Problem::new(problems::INVALID_IDEMPOTENCY_KEY, detail));
     }
     Ok(Some(UniqueKey {
@@ -131,7 +148,7 @@ fn key_reused() -> Problem {
 }
 
 /// The caller's trace, if it is one (W3C Trace Context, `traceparent`); else none.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     let well_formed = text.len() == 55
         && text

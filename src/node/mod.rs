@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -133,7 +134,14 @@ impl Node {
         readiness.check("store", || {
             Some("the database does not answer yet".to_owned())
         });
-        let api = Arc::new(OnceLock::new());
+        let api: Arc<OnceLock<Router>> = Arc::new(OnceLock::new());
+        if plan.intake {
+            let answering = api.clone();
+            readiness.check("api", move || {
+                let starting = answering.get().is_none();
+                starting.then(|| "the intake is starting".to_owned())
+            });
+        }
         let routes = front(readiness.clone(), plan.intake.then(|| api.clone()));
         let serving = intake::serve(plan.listener, routes, shutdown.drain.clone());
         let server = tokio::spawn(serving);

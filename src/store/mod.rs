@@ -106,6 +106,20 @@ pub struct Insertion {
     pub outbox: Option<OutboxId>,
 }
 
+/// The jobs of a batch whose unique keys were used for something else: their positions, from 0,
+/// and the jobs that have the keys.
+pub type ReusedKeys = Vec<(usize, JobId)>;
+
+impl Inserted {
+    /// The job that has the key, if this one was refused for it.
+    fn reused_key(&self) -> Option<JobId> {
+        match self {
+            Self::KeyReused { id } => Some(*id),
+            _ => None,
+        }
+    }
+}
+
 /// An outbox row: dispatches that are committed but perhaps not on the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OutboxId(pub i64);
@@ -235,6 +249,16 @@ pub trait Store: Keyring + Operations + Door + Send + Sync + fmt::Debug + 'stati
         jobs: &[NewJob],
         lease: Duration,
     ) -> StoreResult<Insertion>;
+
+    /// As [`Store::insert`], but all of them or none: where a unique key belongs to another
+    /// fingerprint, be it of an earlier job or of one before it in this batch, nothing is
+    /// inserted and no key is taken, and the positions of those jobs are returned.
+    async fn insert_all(
+        &self,
+        process: ProcessId,
+        jobs: &[NewJob],
+        lease: Duration,
+    ) -> StoreResult<Result<Insertion, ReusedKeys>>;
 
     /// Inserts jobs that are dead from the start (junk, orphans), counted as accepted. An id
     /// that the store has already is left alone.

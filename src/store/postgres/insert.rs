@@ -10,7 +10,7 @@ use super::keys;
 use super::rows::state;
 use super::transaction::micros;
 use crate::job::{Kind, NewJob, ProcessId, Start, fingerprint};
-use crate::store::{DeadLetter, Inserted, Insertion, OutboxId};
+use crate::store::{DeadLetter, Inserted, Insertion, OutboxId, ReusedKeys};
 
 /// The kind that a dead letter is listed under when it named none that could be one.
 const UNKNOWN_KIND: &str = "unknown";
@@ -29,7 +29,18 @@ pub(super) async fn insert(
     jobs: &[NewJob],
     lease: Duration,
 ) -> Result<Insertion, Fault> {
-    let mut answers = keys::replays(tx, jobs).await?;
+    let answers = keys::replays(tx, jobs).await?;
+    insert_new(tx, process, jobs, answers, lease).await
+}
+
+/// Inserts the jobs that have no answer yet.
+async fn insert_new(
+    tx: &mut PgConnection,
+    process: ProcessId,
+    jobs: &[NewJob],
+    mut answers: Vec<Option<Inserted>>,
+    lease: Duration,
+) -> Result<Insertion, Fault> {
     let mut ids = HashSet::new();
     let fresh: Vec<&NewJob> = jobs
         .iter()
@@ -51,6 +62,28 @@ pub(super) async fn insert(
         jobs: settled,
         outbox: written.outbox,
     })
+}
+
+/// The savepoint takes back the keys that were taken before one turned out to be another's.
+pub(super) async fn insert_all(
+    tx: &mut PgConnection,
+    process: ProcessId,
+    jobs: &[NewJob],
+    lease: Duration,
+) -> Result<Result<Insertion, ReusedKeys>, Fault> {
+    sqlx::raw_sql("SAVEPOINT keys").execute(&mut *tx).await?;
+    let answers = keys::replays(tx, jobs).await?;
+    let reused: ReusedKeys = answers
+        .iter()
+        .enumerate()
+        .filter_map(|(at, answer)| Some((at, answer.as_ref()?.reused_key()?)))
+        .collect();
+    if !reused.is_empty() {
+        let back = "ROLLBACK TO SAVEPOINT keys";
+        sqlx::raw_sql(back).execute(&mut *tx).await?;
+        return Ok(Err(reused));
+    }
+    insert_new(tx, process, jobs, answers, lease).await.map(Ok)
 }
 
 /// Inserts those of `jobs` whose ids are new, with their outbox row and their count.

@@ -43,8 +43,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use self::transaction::{BEAT, COLD, HOT, MIGRATION, WIDE, transact};
 use super::{
     Beat, Claim, ClaimRequest, Counts, DeadLetter, Insertion, JobFilter, NewProcess, OutboxEntry,
-    OutboxId, Page, ProcessBeat, ProcessRow, Record, Retention, Schema, Store, StoreError,
-    StoreResult, Tally,
+    OutboxId, Page, ProcessBeat, ProcessRow, Record, Retention, ReusedKeys, Schema, Store,
+    StoreError, StoreResult, Tally,
 };
 use crate::job::{JobId, JobView, NewJob, ProcessId, Publication, QueueName};
 
@@ -192,6 +192,17 @@ impl Store for PostgresStore {
             });
         }
         transact!(self.pool, HOT, |tx| insert::insert(
+            &mut tx, process, jobs, lease
+        ))
+    }
+
+    async fn insert_all(
+        &self,
+        process: ProcessId,
+        jobs: &[NewJob],
+        lease: Duration,
+    ) -> StoreResult<Result<Insertion, ReusedKeys>> {
+        transact!(self.pool, HOT, |tx| insert::insert_all(
             &mut tx, process, jobs, lease
         ))
     }

@@ -6,7 +6,7 @@ use sqlx::{Sqlite, Transaction};
 use super::keys::{self, Known};
 use super::{SqliteStore, clock, outbox, rows};
 use crate::job::{JobId, Kind, NewJob, ProcessId, Start, State, UniqueKey, fingerprint};
-use crate::store::{DeadLetter, Inserted, Insertion, OutboxId};
+use crate::store::{DeadLetter, Inserted, Insertion, OutboxId, ReusedKeys};
 
 pub(super) async fn insert(
     store: &SqliteStore,
@@ -14,11 +14,41 @@ pub(super) async fn insert(
     jobs: &[NewJob],
     lease: Duration,
 ) -> sqlx::Result<Insertion> {
+    let any = |_: &[Inserted]| true;
+    let (jobs, outbox) = insert_if(store, process, jobs, lease, any).await?;
+    Ok(Insertion { jobs, outbox })
+}
+
+pub(super) async fn insert_all(
+    store: &SqliteStore,
+    process: ProcessId,
+    jobs: &[NewJob],
+    lease: Duration,
+) -> sqlx::Result<Result<Insertion, ReusedKeys>> {
+    let free = |answers: &[Inserted]| answers.iter().all(|answer| answer.reused_key().is_none());
+    let (jobs, outbox) = insert_if(store, process, jobs, lease, free).await?;
+    let reused: ReusedKeys = jobs
+        .iter()
+        .enumerate()
+        .filter_map(|(at, answer)| Some((at, answer.reused_key()?)))
+        .collect();
+    Ok(if reused.is_empty() {
+        Ok(Insertion { jobs, outbox })
+    } else {
+        Err(reused)
+    })
+}
+
+/// Inserts what is new if `agreed` to all the answers; else nothing.
+async fn insert_if(
+    store: &SqliteStore,
+    process: ProcessId,
+    jobs: &[NewJob],
+    lease: Duration,
+    agreed: impl FnOnce(&[Inserted]) -> bool,
+) -> sqlx::Result<(Vec<Inserted>, Option<OutboxId>)> {
     if jobs.is_empty() {
-        return Ok(Insertion {
-            jobs: Vec::new(),
-            outbox: None,
-        });
+        return Ok((Vec::new(), None));
     }
     let (mut tx, now) = store.write().await?;
     let mut known = Known::load(&mut tx, jobs).await?;
@@ -33,12 +63,12 @@ pub(super) async fn insert(
             },
         });
     }
+    if !agreed(&answers) {
+        return Ok((answers, None));
+    }
     let outbox = batch.write(&mut tx, process, now, lease).await?;
     tx.commit().await?;
-    Ok(Insertion {
-        jobs: answers,
-        outbox,
-    })
+    Ok((answers, outbox))
 }
 
 /// A new row; its payload is a slice of the batch's bytes.

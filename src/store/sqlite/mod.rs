@@ -40,8 +40,8 @@ use sqlx::{ConnectOptions, Sqlite, Transaction};
 use self::error::classify;
 use super::{
     Beat, Claim, ClaimRequest, Counts, DeadLetter, Insertion, JobFilter, NewProcess, OutboxEntry,
-    OutboxId, Page, ProcessBeat, ProcessRow, Record, Retention, Schema, Store, StoreError,
-    StoreResult, Tally,
+    OutboxId, Page, ProcessBeat, ProcessRow, Record, Retention, ReusedKeys, Schema, Store,
+    StoreError, StoreResult, Tally,
 };
 use crate::job::{JobId, JobView, NewJob, ProcessId, Publication, QueueName};
 
@@ -195,6 +195,17 @@ impl Store for SqliteStore {
         lease: Duration,
     ) -> StoreResult<Insertion> {
         insert::insert(self, process, jobs, lease)
+            .await
+            .map_err(classify)
+    }
+
+    async fn insert_all(
+        &self,
+        process: ProcessId,
+        jobs: &[NewJob],
+        lease: Duration,
+    ) -> StoreResult<Result<Insertion, ReusedKeys>> {
+        insert::insert_all(self, process, jobs, lease)
             .await
             .map_err(classify)
     }

@@ -53,6 +53,9 @@ macro_rules! backend {
                     keys_belong_to_their_scope,
                     the_first_of_a_batch_has_the_key,
                     a_hundred_at_once_are_one_job,
+                    all_of_a_batch_or_none,
+                    a_batch_that_is_refused_takes_no_key,
+                    whole_batches_at_once_are_inserted_once,
                     a_key_outlives_its_pruned_job,
                 ]
                 dead_letters(migrated): [

@@ -113,6 +113,66 @@ pub(crate) async fn a_hundred_at_once_are_one_job(world: &World) {
     assert_eq!(world.store.tally().await.unwrap().accepted, 1);
 }
 
+pub(crate) async fn all_of_a_batch_or_none(world: &World) {
+    let (process, store) = (world.process, &world.store);
+    let first = [keyed("app", "1", b"a"), new_job(), keyed("app", "1", b"a")];
+    let whole = store.insert_all(process, &first, LONG).await.unwrap();
+    let insertion = whole.expect("nothing stands against it");
+    assert!(matches!(insertion.jobs[0], Inserted::Accepted { .. }));
+    assert!(matches!(insertion.jobs[1], Inserted::Accepted { .. }));
+    assert_eq!(
+        insertion.jobs[2],
+        Inserted::Replayed { id: first[0].id },
+        "the same key and fingerprint twice is one job"
+    );
+    assert!(insertion.outbox.is_some());
+    let second = [
+        new_job(),
+        keyed("app", "1", b"b"),
+        keyed("app", "2", b"a"),
+        keyed("app", "2", b"b"),
+    ];
+    let refused = store.insert_all(process, &second, LONG).await.unwrap();
+    let reused = refused.expect_err("two keys are another's");
+    assert_eq!(reused, [(1, first[0].id), (3, second[2].id)]);
+    for job in &second {
+        assert!(store.job(job.id).await.unwrap().is_none());
+    }
+    assert_eq!(store.tally().await.unwrap().accepted, 2);
+    let none = store.insert_all(process, &[], LONG).await.unwrap();
+    assert_eq!(none.expect("an empty batch").jobs, []);
+}
+
+pub(crate) async fn a_batch_that_is_refused_takes_no_key(world: &World) {
+    assert_accepted(world, &keyed("app", "1", b"a")).await;
+    let batch = [keyed("app", "new", b"a"), keyed("app", "1", b"b")];
+    let refused = world.store.insert_all(world.process, &batch, LONG).await;
+    assert!(refused.unwrap().is_err());
+    assert_accepted(world, &keyed("app", "new", b"b")).await;
+}
+
+pub(crate) async fn whole_batches_at_once_are_inserted_once(world: &World) {
+    let process = world.process;
+    let answers = at_once(world, 20, move |store, n| async move {
+        let mut jobs: Vec<NewJob> = (0..20)
+            .map(|key| keyed("app", &key.to_string(), b"a"))
+            .collect();
+        if n % 2 == 0 {
+            jobs.reverse();
+        }
+        let whole = patiently(|| store.insert_all(process, &jobs, LONG)).await;
+        whole.expect("no key is another's").jobs
+    })
+    .await;
+    let accepted = answers
+        .iter()
+        .flatten()
+        .filter(|answer| matches!(answer, Inserted::Accepted { .. }))
+        .count();
+    assert_eq!(accepted, 20);
+    assert_eq!(world.store.tally().await.unwrap().accepted, 20);
+}
+
 /// A key lives at least as long as its job, and no shorter than a day.
 pub(crate) async fn a_key_outlives_its_pruned_job(world: &World) {
     let kept = keyed("app", "kept", b"a");

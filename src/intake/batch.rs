@@ -1,0 +1,184 @@
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
+use schemars::json_schema;
+use serde::Serialize;
+use serde_json::json;
+
+use super::call::Call;
+use super::declaration::{Answer, Content, of};
+use super::gate::Caller;
+use super::submit::{accepted, traceparent};
+use super::{Intake, Problem, body, problems};
+use crate::admin::{BatchForm, BatchItem, FieldError, MAX_BATCH, complete, read_batch};
+use crate::job::{JobId, JobView, NewJob, Scope};
+use crate::store::{Inserted, JobFilter, Page, ReusedKeys};
+
+/// Largest body, in bytes. All of it is in memory several times over, and travels in one
+/// statement.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+/// Newline-delimited JSON.
+const LINES: &str = "application/x-ndjson";
+
+pub(super) fn calls() -> Vec<Call<Intake>> {
+    let array = |generator: &mut schemars::SchemaGenerator| {
+        let item = of::<BatchItem>(generator);
+        json_schema!({"type": "array", "items": item, "minItems": 1, "maxItems": MAX_BATCH})
+    };
+    let lines = |_: &mut _| {
+        json_schema!({
+            "type": "string",
+            "description": "One job a line, each as an item of the array.",
+        })
+    };
+    vec![
+        Call::post("submit_batch", "/v1/jobs/batch")
+            .scope(Scope::Submit)
+            .summary("Submit up to 1,000 jobs, all or none")
+            .description(
+                "In one transaction: either every job is accepted, or none is and `errors` names \
+                 every field that is wrong by its JSON pointer, which begins with the job's \
+                 position, from 0 (in NDJSON too). The body may be 8 MiB long. Each job may have \
+                 an `idempotency_key` of its own; the header does not belong here. The same key \
+                 and body twice in one batch is one job.",
+            )
+            .body(Content::of("application/json", array))
+            .body(Content::of(LINES, lines))
+            .answers(Answer::json::<BatchAnswer>(
+                StatusCode::ACCEPTED,
+                "Every job is committed and will run; they are in the order of the request.",
+            ))
+            .problems(&[
+                problems::INVALID_JOB,
+                problems::INVALID_IDEMPOTENCY_KEY,
+                problems::IDEMPOTENCY_KEY_REUSED,
+                problems::UNSTORABLE,
+            ])
+            .handler(submit),
+    ]
+}
+
+/// What became of a batch's jobs.
+#[derive(Debug, Serialize, JsonSchema)]
+struct BatchAnswer {
+    items: Vec<Accepted>,
+}
+
+/// What became of one job of a batch.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Accepted {
+    /// The job.
+    id: JobId,
+    /// True if its idempotency key was sent before: this is the job that it made then.
+    replayed: bool,
+    /// The job, without its attempts; null only where the job of a replay has been removed
+    /// since.
+    job: Option<JobView>,
+}
+
+async fn submit(
+    State(intake): State<Intake>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<BatchAnswer>), Problem> {
+    let form = form(&headers)?;
+    if headers.contains_key("idempotency-key") {
+        let detail =
+            "a batch takes no header `Idempotency-Key`; give each job an `idempotency_key`";
+        return Err(Problem::new(problems::INVALID_IDEMPOTENCY_KEY, detail));
+    }
+    let body = body::read(body, MAX_BODY).await?;
+    let (registry, queues) = (&intake.registry, &intake.queues);
+    let mut jobs = read_batch(&body, form, &caller.owner, registry, queues)?;
+    let trace = traceparent(&headers);
+    for job in &mut jobs {
+        job.traceparent.clone_from(&trace);
+    }
+    let inserted = intake.acceptance.accept_all(&jobs).await?;
+    let inserted = inserted.map_err(|reused| keys_reused(&reused))?;
+    let items = show(&intake, &jobs, &inserted).await?;
+    Ok((StatusCode::ACCEPTED, Json(BatchAnswer { items })))
+}
+
+fn form(headers: &HeaderMap) -> Result<BatchForm, Problem> {
+    if body::is_json(headers) {
+        return Ok(BatchForm::Array);
+    }
+    match body::media_type(headers).as_str() {
+        LINES | "application/ndjson" | "application/jsonl" => Ok(BatchForm::Lines),
+        _ => {
+            let detail = "send the header `Content-Type: application/json` with an array of jobs, \
+                          or `application/x-ndjson` with a job a line";
+            Err(Problem::new(problems::UNSUPPORTED_MEDIA_TYPE, detail))
+        }
+    }
+}
+
+/// New jobs as they were committed; those of replays as they are now.
+async fn show(
+    intake: &Intake,
+    jobs: &[NewJob],
+    inserted: &[Inserted],
+) -> Result<Vec<Accepted>, Problem> {
+    let mut known = HashMap::new();
+    for (job, answer) in jobs.iter().zip(inserted) {
+        if let Inserted::Accepted { created_at, state } = answer {
+            known.insert(job.id, accepted(job, *created_at, *state)?);
+        }
+    }
+    let ids: Vec<JobId> = inserted.iter().filter_map(replayed).collect();
+    let earlier: Vec<JobId> = ids
+        .into_iter()
+        .filter(|id| !known.contains_key(id))
+        .collect();
+    if !earlier.is_empty() {
+        let filter = JobFilter {
+            ids: earlier,
+            ..JobFilter::default()
+        };
+        let page = Page {
+            limit: u32::try_from(MAX_BATCH).unwrap_or(u32::MAX),
+            before: None,
+        };
+        let found = intake.store.list(&filter, page).await?;
+        known.extend(found.into_iter().map(|job| (job.id, job)));
+    }
+    let item = |(job, answer): (&NewJob, &Inserted)| {
+        let earlier = replayed(answer);
+        let id = earlier.unwrap_or(job.id);
+        let mut view = known.get(&id).cloned();
+        if let Some(view) = &mut view {
+            complete(view, &intake.queues);
+        }
+        Accepted {
+            id,
+            replayed: earlier.is_some(),
+            job: view,
+        }
+    };
+    Ok(jobs.iter().zip(inserted).map(item).collect())
+}
+
+fn replayed(inserted: &Inserted) -> Option<JobId> {
+    match inserted {
+        Inserted::Replayed { id } => Some(*id),
+        _ => None,
+    }
+}
+
+fn keys_reused(reused: &ReusedKeys) -> Problem {
+    let errors: Vec<FieldError> = reused
+        .iter()
+        .map(|(at, _)| {
+            let message = "was sent before with another body; a new job needs a new key";
+            FieldError::new(format!("/{at}/idempotency_key"), message)
+        })
+        .collect();
+    let detail = format!("{} keys were used for something else", errors.len());
+    Problem::new(problems::IDEMPOTENCY_KEY_REUSED, detail).with("errors", json!(errors))
+}
