@@ -62,6 +62,7 @@ async fn the_first_key_closes_the_door_and_revoking_the_last_does_not_open_it() 
     })
     .await;
     until_status(&dev.api, 401).await;
+    dev.process.kill9();
     let again = Dev::within(dev.dir).await;
     until_status(&again.api, 401).await;
 }
