@@ -7,6 +7,7 @@ pub mod admin;
 mod app;
 pub mod broker;
 mod cli;
+pub mod client;
 pub mod config;
 mod demo;
 pub mod intake;

@@ -13,6 +13,7 @@ mod logging;
 mod migrate;
 mod open;
 mod output;
+mod remote;
 mod show;
 mod signals;
 mod submit;

@@ -6,46 +6,68 @@ use serde_json::value::RawValue;
 use super::{CliError, Context, open, show};
 use crate::admin::{Refusal, Submission, Waiter, complete};
 use crate::config::{Need, Queues};
-use crate::job::{JobId, NewJob, Priority, State, UniqueKey};
+use crate::job::{JobId, JobView, NewJob, Priority, State, UniqueKey};
 use crate::store::{Inserted, NewProcess, Role, Store};
 
 /// Arguments of `longshore submit`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What to do, as `email.send`
-    kind: String,
+    pub(super) kind: String,
     /// JSON, @FILE, or - for standard input
     payload: String,
     /// The same key again is the same job
     #[arg(long)]
-    idempotency_key: Option<String>,
+    pub(super) idempotency_key: Option<String>,
     /// Not before this moment (RFC 3339, with a time zone)
     #[arg(long, conflicts_with = "delay")]
-    run_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub(super) run_at: Option<chrono::DateTime<chrono::Utc>>,
     /// Not before this long from now, as 30s or 10m
     #[arg(long)]
-    delay: Option<String>,
+    pub(super) delay: Option<String>,
     /// Ahead of the queue's other jobs
     #[arg(long)]
-    high: bool,
+    pub(super) high: bool,
     /// Counted failures after which it is dead
     #[arg(long)]
-    max_attempts: Option<u32>,
+    pub(super) max_attempts: Option<u32>,
     /// A label to find it by; may be given again
     #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     /// Wait for its end; exit code 1 unless it succeeded
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    intake: super::remote::Intake,
 }
 
-/// `longshore submit KIND PAYLOAD`: straight into the store; a running process publishes it.
+/// `longshore submit KIND PAYLOAD`: to the intake at `--url`; without one straight into the
+/// store, and a running process publishes it.
 pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
+    let job = match args.intake.client()? {
+        Some(client) => super::remote::submit(&client, &args).await?,
+        None => here(&context, &args).await?,
+    };
+    let state = job.state;
+    if args.json {
+        context.out.json(&job);
+    } else if args.wait {
+        show::job(context.out, &job);
+    } else {
+        context.out.line(format!("{} {state}", job.id));
+    }
+    if args.wait && state != State::Succeeded {
+        return Err(CliError::silent());
+    }
+    Ok(())
+}
+
+async fn here(context: &Context, args: &Args) -> Result<JobView, CliError> {
     let (settings, queues) = context.configured(Need::Operator)?;
-    let job = read_job(&context, &args, &queues)?;
+    let job = read_job(context, args, &queues)?;
     let store = open::ready_store(&settings).await?;
     let id = insert(&*store, job).await?;
     if args.wait {
@@ -57,24 +79,18 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         return Err(CliError::message(format!("job {id} has vanished")));
     };
     complete(&mut job, &queues);
-    let state = job.state;
-    if args.json {
-        context.out.json(&job);
-    } else if args.wait {
-        show::job(context.out, &job);
-    } else {
-        context.out.line(format!("{id} {state}"));
+    Ok(job)
+}
+
+impl Args {
+    pub(super) fn payload(&self) -> Result<Box<RawValue>, CliError> {
+        RawValue::from_string(payload_text(&self.payload)?)
+            .map_err(|error| CliError::usage(format!("PAYLOAD is not valid JSON: {error}")))
     }
-    if args.wait && state != State::Succeeded {
-        return Err(CliError::silent());
-    }
-    Ok(())
 }
 
 fn read_job(context: &Context, args: &Args, queues: &Queues) -> Result<NewJob, CliError> {
-    let text = payload_text(&args.payload)?;
-    let payload = RawValue::from_string(text)
-        .map_err(|error| CliError::usage(format!("PAYLOAD is not valid JSON: {error}")))?;
+    let payload = args.payload()?;
     let submission = Submission {
         kind: args.kind.clone(),
         payload,
@@ -101,12 +117,33 @@ fn refused(refusal: &Refusal) -> CliError {
         Refusal::Invalid(errors) => {
             let lines: Vec<String> = errors
                 .iter()
-                .map(|error| format!("{}: {}", error.pointer, error.message))
+                .map(|error| wrong_field(&error.pointer, &error.message))
                 .collect();
             CliError::wrong(&lines)
         }
         other => CliError::usage(other.to_string()),
     }
+}
+
+/// A wrong field by the name of the argument that it came from; in the payload by its pointer.
+pub(super) fn wrong_field(pointer: &str, message: &str) -> String {
+    let argument = match pointer.split('/').nth(1) {
+        Some("kind") => "KIND",
+        Some("run_at") => "--run-at",
+        Some("delay") => "--delay",
+        Some("priority") => "--high",
+        Some("max_attempts") => "--max-attempts",
+        Some("tags") => "--tag",
+        Some("idempotency_key") => "--idempotency-key",
+        Some("payload") => {
+            let inside = pointer.trim_start_matches("/payload");
+            let space = if inside.is_empty() { "" } else { " " };
+            return format!("PAYLOAD{space}{inside}: {message}");
+        }
+        _ if pointer.is_empty() => return message.to_owned(),
+        _ => pointer,
+    };
+    format!("{argument}: {message}")
 }
 
 fn payload_text(given: &str) -> Result<String, CliError> {

@@ -7,7 +7,7 @@ use super::source::Source;
 /// some of those above its line here, never one below. So there are no cycles.
 ///
 /// `cli, dashboard, intake → admin, relay, worker → store, broker → config → job`
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("job", &[]),
     ("config", &["job"]),
     // What every layer above reports through; it knows none of them.
@@ -18,6 +18,8 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("liveness", &["job", "config", "telemetry", "store"]),
     ("relay", SERVICES),
     ("worker", SERVICES),
+    // For programs that submit from elsewhere: it knows what a job is, and no process.
+    ("client", &["job", "config", "worker"]),
     // Operations take the way of the processes: they dispatch as the relay does, and check a
     // payload with the worker's registry.
     (
@@ -63,6 +65,7 @@ const TOP: &[&str] = &[
     "liveness",
     "relay",
     "worker",
+    "client",
     "admin",
     "intake",
     "dashboard",
@@ -73,11 +76,13 @@ const TOP: &[&str] = &[
 ];
 
 /// Crates that belong to one place.
-const KEPT_IN: [(&str, &[&str]); 4] = [
+const KEPT_IN: [(&str, &[&str]); 5] = [
     // Unmaintained: one file to replace when it must go.
     ("backoff", &["src/job/retry.rs"]),
     ("lapin", &["src/broker/amqp/"]),
     ("deadpool_lapin", &["src/broker/amqp/"]),
+    // One place decides what is tried again and where a key may go.
+    ("reqwest", &["src/client/"]),
     // Handlers whose effect is SQL commit it with the job's end.
     ("sqlx", &["src/store/", "workers/"]),
 ];

@@ -216,7 +216,7 @@ async fn bad_input_gets_a_problem_that_names_the_field() {
 async fn what_is_no_json_request_is_refused_in_its_own_way() {
     let dev = Dev::start().await;
     let url = format!("http://127.0.0.1:{}/v1/jobs", dev.port);
-    let client = reqwest::Client::new();
+    let client = crate::support::http::bare();
     let send = async |body: Vec<u8>, content: &str| {
         let request = client.post(&url).header("content-type", content).body(body);
         let response = request.send().await.unwrap();

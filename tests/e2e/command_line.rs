@@ -12,10 +12,10 @@ async fn wrong_usage_ends_with_2_and_names_the_fix() {
         (&["submit", "email.sned", "{}"], "email.send"),
         (&["submit", "email.send", "{"], "PAYLOAD"),
         (&["submit", "email.send", "@nowhere.json"], "nowhere.json"),
-        (&["submit", "email.send", "{\"to\": 5}"], "/payload/to"),
+        (&["submit", "email.send", "{\"to\": 5}"], "PAYLOAD /to"),
         (
             &["submit", "email.send", &payload, "--delay", "soon"],
-            "/delay",
+            "--delay",
         ),
         (&["jobs", "show", "17"], "17"),
         (&["jobs", "list", "--state", "done"], "succeeded"),

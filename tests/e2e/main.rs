@@ -15,6 +15,7 @@
 mod support;
 
 mod api;
+mod client;
 mod command_line;
 mod dev;
 mod installation;

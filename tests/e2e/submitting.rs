@@ -49,7 +49,7 @@ async fn two_hundred_identical_submissions_are_one_job(installation: &Installati
 
 /// The same said differently is the same; another value is not, however close.
 async fn bodies_are_compared_by_what_they_say(installation: &Installation) {
-    let client = reqwest::Client::new();
+    let client = crate::support::http::bare();
     let url = format!("{}/v1/jobs", installation.url);
     let send = async |key: &str, body: &str| {
         let request = client.post(&url).header("content-type", "application/json");
@@ -154,7 +154,7 @@ async fn batches_are_taken_whole_or_not_at_all(installation: &Installation) {
 }
 
 async fn batches_of_every_form_and_size(installation: &Installation) {
-    let client = reqwest::Client::new();
+    let client = crate::support::http::bare();
     let url = format!("{}/v1/jobs/batch", installation.url);
     let send = async |media: &str, body: String| {
         let request = client.post(&url).header("content-type", media).body(body);
