@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::job::{NewJob, State};
-use crate::liveness::Liveness;
+use crate::liveness::{Flow, Liveness};
 use crate::relay::Dispatcher;
 use crate::store::{
     GroupCommit, Inserted, Insertion, OutboxEntry, ReusedKeys, Store, StoreError, StoreResult,
@@ -35,24 +35,33 @@ struct Whole {
     store: Arc<dyn Store>,
     liveness: Arc<Liveness>,
     dispatcher: Dispatcher,
+    flow: Arc<Flow>,
     places: Semaphore,
 }
 
 impl Acceptance {
     /// Starts the task that commits; it ends with the last clone.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, liveness: Arc<Liveness>, dispatcher: Dispatcher) -> Self {
+    pub fn start(
+        store: Arc<dyn Store>,
+        liveness: Arc<Liveness>,
+        dispatcher: Dispatcher,
+        flow: Arc<Flow>,
+    ) -> Self {
         let whole = Arc::new(Whole {
             store: store.clone(),
             liveness: liveness.clone(),
             dispatcher: dispatcher.clone(),
+            flow: flow.clone(),
             places: Semaphore::new(WHOLE_BATCHES),
         });
         let weigh = |job: &NewJob| job.payload.len();
         let write = move |batch: Arc<[NewJob]>| {
             let (store, dispatcher, me) = (store.clone(), dispatcher.clone(), liveness.me());
+            let flow = flow.clone();
             async move {
                 let insertion = store.insert(me, &batch, LEASE).await?;
+                count(&flow, &batch, &insertion);
                 // From here on the jobs are accepted, whatever becomes of this process.
                 if let Some(entry) = to_publish(&batch, &insertion) {
                     dispatcher.try_dispatch(entry);
@@ -101,11 +110,20 @@ impl Acceptance {
             }
         };
         Ok(answer.map(|insertion| {
+            count(&whole.flow, jobs, &insertion);
             if let Some(entry) = to_publish(jobs, &insertion) {
                 whole.dispatcher.try_dispatch(entry);
             }
             insertion.jobs
         }))
+    }
+}
+
+fn count(flow: &Flow, jobs: &[NewJob], insertion: &Insertion) {
+    for (job, inserted) in jobs.iter().zip(&insertion.jobs) {
+        if matches!(inserted, Inserted::Accepted { .. }) {
+            flow.accepted(&job.queue);
+        }
     }
 }
 

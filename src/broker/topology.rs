@@ -1,5 +1,6 @@
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::{Priority, QueueName};
@@ -62,7 +63,7 @@ impl fmt::Display for Source {
 }
 
 /// A broker queue as it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct QueueStatus {
     /// Messages ready for delivery.
     pub ready: u64,

@@ -13,6 +13,7 @@ mod logging;
 mod migrate;
 mod open;
 mod output;
+mod queues;
 mod remote;
 mod show;
 mod signals;
@@ -67,6 +68,9 @@ enum Command {
     /// Look at dead letters and send them back
     #[command(subcommand)]
     Dlq(dlq::Args),
+    /// Look at queues, pause and resume them
+    #[command(subcommand)]
+    Queues(queues::Args),
     /// API keys: who may ask the intake for what
     #[command(subcommand)]
     Keys(keys::Args),
@@ -130,6 +134,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Submit(args) => Box::pin(submit::run(context, args)).await,
             Command::Jobs(args) => jobs::run(context, args).await,
             Command::Dlq(args) => Box::pin(dlq::run(context, args)).await,
+            Command::Queues(args) => Box::pin(queues::run(context, args)).await,
             Command::Keys(args) => keys::run(context, args).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
         }

@@ -150,7 +150,6 @@ pub(super) struct Caller {
     /// Whose idempotency keys these are: the API key's id.
     pub(super) owner: String,
     /// The API key's name, for the record of what operators do.
-    #[expect(dead_code, reason = "the calls of operators name it")]
     pub(super) name: String,
 }
 

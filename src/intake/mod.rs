@@ -17,6 +17,7 @@ mod payloads;
 mod problem;
 pub mod problems;
 mod query;
+mod queues;
 mod seats;
 mod server;
 mod submit;
@@ -33,6 +34,7 @@ pub use problem::Problem;
 pub use server::{ServeError, bind, serve};
 
 use crate::admin::{Acceptance, Pulse, Waiter};
+use crate::broker::Broker;
 use crate::config::Queues;
 use crate::store::Store;
 use crate::worker::Registry;
@@ -46,6 +48,8 @@ pub struct Intake {
     pub store: Arc<dyn Store>,
     /// Whether the store answers.
     pub pulse: Pulse,
+    /// Tells what its queues hold.
+    pub broker: Arc<dyn Broker>,
     /// Accepts.
     pub acceptance: Acceptance,
     /// Waits for ends.
@@ -73,6 +77,7 @@ fn calls() -> Vec<Call<Intake>> {
         submit::calls(),
         batch::calls(),
         jobs::calls(),
+        queues::calls(),
         kinds::calls(),
         docs::calls(),
     ]

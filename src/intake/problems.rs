@@ -58,6 +58,8 @@ problems! {
         "The job was never accepted here, or was removed after its retention.";
     JOB_REMOVED = "job_removed", GONE, "The job of the idempotency key has been removed",
         "The key was sent before with the same body. Its job, `id`, was accepted then, and removed since.";
+    NO_SUCH_QUEUE = "no_such_queue", NOT_FOUND, "There is no such queue",
+        "No queue of that name is in the queue file, worked by a live process, or paused.";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED,
         "The path does not take this method",
         "The header `Allow` lists the methods that the path takes.";

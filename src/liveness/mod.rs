@@ -5,11 +5,13 @@
 //! of successful reads, while the observer's own beats committed. [`Observer`] is that rule,
 //! pure; [`Liveness`] beats, reads and remembers.
 
+mod flow;
 mod heartbeat;
 mod observer;
 mod outage;
 mod progress;
 
+pub use flow::Flow;
 pub use heartbeat::{Fate, Liveness};
 pub use observer::{Observer, SILENCE};
 pub use progress::Progress;

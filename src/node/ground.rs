@@ -7,10 +7,10 @@ use super::{Shutdown, Work};
 use crate::broker::Broker;
 use crate::config::Queues;
 use crate::intake::Readiness;
-use crate::liveness::{Liveness, Progress};
+use crate::liveness::{Flow, Liveness, Progress};
 use crate::relay::{Dispatcher, Relay};
 use crate::store::Store;
-use crate::worker::{Worker, WorkerParts};
+use crate::worker::{Registration, Worker, WorkerParts};
 
 /// What everything in a process stands on.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(super) struct Ground {
     pub(super) queues: Arc<Queues>,
     pub(super) liveness: Arc<Liveness>,
     pub(super) progress: Arc<Progress>,
+    pub(super) flow: Arc<Flow>,
 }
 
 impl Ground {
@@ -34,6 +35,7 @@ impl Ground {
             broker: self.broker.clone(),
             liveness: self.liveness.clone(),
             progress: self.progress.clone(),
+            flow: self.flow.clone(),
             queues: self.queues.clone(),
             dispatcher,
         };
@@ -45,7 +47,7 @@ impl Ground {
     }
 
     /// Starts a worker; the process is ready when each of its consumers is registered.
-    pub(super) async fn work(
+    pub(super) fn work(
         &self,
         work: Work,
         shutdown: &Shutdown,
@@ -56,15 +58,16 @@ impl Ground {
             broker: self.broker.clone(),
             liveness: self.liveness.clone(),
             progress: self.progress.clone(),
+            flow: self.flow.clone(),
             queues: self.queues.clone(),
             handlers: work.handlers,
             shutdown_deadline: work.shutdown_deadline,
         };
-        let worker = Worker::open(parts, &work.queues, shutdown.drain.clone()).await;
-        let registered = worker.registered();
+        let worker = Worker::new(parts, &work.queues, shutdown.drain.clone());
+        let queues = worker.registrations();
         readiness.check("broker", move || {
-            let missing = registered.iter().filter(|flag| !*flag.borrow()).count();
-            let all = registered.len();
+            let missing: usize = queues.iter().map(Registration::missing).sum();
+            let all = queues.len() * Registration::all();
             (missing > 0).then(|| format!("{missing} of {all} consumers are not registered"))
         });
         tokio::spawn(worker.run(shutdown.cut.clone()))

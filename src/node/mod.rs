@@ -20,7 +20,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::config::{Queues, Secret};
 use crate::intake::{self, Description, Gate, GateError, Intake, Readiness, ServeError};
 use crate::job::{JobId, JobView, Kind, QueueName};
-use crate::liveness::Progress;
+use crate::liveness::{Flow, Progress};
 use crate::relay::Dispatcher;
 use crate::store::{NewProcess, Role, Store, StoreError};
 use crate::worker::{Handlers, Registry};
@@ -167,6 +167,7 @@ impl Node {
             queues: plan.queues,
             liveness,
             progress: Arc::new(Progress::default()),
+            flow: Arc::new(Flow::default()),
         };
         let dispatcher = Dispatcher::start(
             ground.store.clone(),
@@ -180,16 +181,20 @@ impl Node {
         let (report, fatal) = mpsc::channel(1);
         let declaring = startup::declare(ground.broker.clone(), report, stop.clone());
         tokio::spawn(declaring);
-        let worker = match plan.work {
-            Some(work) => Some(ground.work(work, &shutdown, &readiness).await),
-            None => None,
-        };
-        let acceptance =
-            Acceptance::start(ground.store.clone(), ground.liveness.clone(), dispatcher);
+        let worker = plan
+            .work
+            .map(|work| ground.work(work, &shutdown, &readiness));
+        let acceptance = Acceptance::start(
+            ground.store.clone(),
+            ground.liveness.clone(),
+            dispatcher,
+            ground.flow.clone(),
+        );
         let waiter = Waiter::start(ground.store.clone());
         if let Some(gate) = gate.clone() {
             let description = Description::of(&plan.registry);
             let intake = Intake {
+                broker: ground.broker.clone(),
                 store: ground.store.clone(),
                 pulse: Pulse::start(ground.store.clone()),
                 acceptance: acceptance.clone(),

@@ -13,6 +13,7 @@ mod lost;
 mod operations;
 mod outbox;
 mod prune;
+mod report;
 mod rescue;
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub use operations::OperationExecutor;
 
 use crate::broker::Broker;
 use crate::config::Queues;
-use crate::liveness::{Liveness, Progress};
+use crate::liveness::{Flow, Liveness, Progress};
 use crate::store::Store;
 
 /// How long an entry is left to whoever leased it. A publish is confirmed, refused or timed out
@@ -47,6 +48,8 @@ pub struct Relay {
     pub liveness: Arc<Liveness>,
     /// How far this process has seen each queue delivered.
     pub progress: Arc<Progress>,
+    /// What passes through this process.
+    pub flow: Arc<Flow>,
     /// What queues there are.
     pub queues: Arc<Queues>,
     /// Publishes.
@@ -67,6 +70,7 @@ impl Relay {
         loops.spawn(cut(lost::watch_created(relay.clone()).boxed()));
         loops.spawn(cut(operations::run(relay.clone()).boxed()));
         loops.spawn(cut(prune::run(relay.clone()).boxed()));
+        loops.spawn(cut(report::run(relay.clone()).boxed()));
         for queue in relay.queues.names() {
             let ingest = dead_letters::run(relay.clone(), queue.clone());
             loops.spawn(cut(ingest.boxed()));

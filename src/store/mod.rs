@@ -4,6 +4,7 @@
 //! `tests/conformance/store` holds both to the same answers. [`GroupCommit`] turns single
 //! requests into the batches that the trait takes.
 
+mod control;
 mod door;
 mod error;
 mod filter;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use control::{Control, Depth, Pause, Place, Report, Reported, RunningJob};
 pub use door::Door;
 pub use error::{StoreError, StoreResult};
 pub use filter::{Counts, JobFilter, Page, Retention, Tally};
@@ -194,7 +196,9 @@ pub struct DeadLetter {
 /// deadlock or serialization failure (nothing was committed; repeat), [`StoreError::Data`] when
 /// one of the batch's values is refused (nothing was committed; bisect).
 #[async_trait]
-pub trait Store: Keyring + Operations + Door + Send + Sync + fmt::Debug + 'static {
+pub trait Store:
+    Control + Keyring + Operations + Door + Send + Sync + fmt::Debug + 'static
+{
     /// How far the schema is from this program's.
     async fn schema(&self) -> StoreResult<Schema>;
 

@@ -32,6 +32,9 @@ impl Executor {
         let mut over_epoch = None;
         loop {
             self.may_claim().await?;
+            if !self.gate.is_open() {
+                return self.hand_back(publication).await;
+            }
             let request = ClaimRequest {
                 id: publication.id,
                 dispatch: publication.dispatch,
@@ -41,6 +44,23 @@ impl Executor {
                 Step::Won(claimed) => return Some(Some(claimed)),
                 Step::Drop => return Some(None),
                 Step::Again(epoch) => over_epoch = epoch,
+            }
+        }
+    }
+
+    /// The queue was paused after this was delivered, perhaps while it was parked: it goes back
+    /// as the pool's other deliveries do. A run of ours whose claim's answer was lost is not
+    /// `queued`; the reconciliation hands that back.
+    async fn hand_back(&self, publication: &Publication) -> Option<Option<Claimed>> {
+        let dispatch = (publication.id, publication.dispatch);
+        match self.store.hand_back(&[dispatch]).await {
+            Ok(_) => Some(None),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not hand back through the store; the broker takes it back"
+                );
+                None
             }
         }
     }

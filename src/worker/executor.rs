@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::gate::Gate;
 use super::ledger::Ledger;
 use super::running::{Presence, Running};
 use super::slots::Slot;
@@ -15,7 +16,7 @@ use crate::job::{
     Claimed, Decoded, Failure, Kind, Outcome, Priority, Publication, QueueName, Run, Transition,
     decide, decode,
 };
-use crate::liveness::{Liveness, Progress};
+use crate::liveness::{Flow, Liveness, Progress};
 use crate::store::{Record, Store};
 
 /// How long a job of a kind that no process here knows may wait for one that does: a rolling
@@ -43,6 +44,9 @@ pub(super) struct Executor {
     pub(super) progress: Arc<Progress>,
     pub(super) running: Arc<Running>,
     pub(super) ledger: Ledger,
+    pub(super) flow: Arc<Flow>,
+    /// Whether the queue's jobs may be started.
+    pub(super) gate: Gate,
     /// Fires when the shutdown deadline is over: what runs is cut off and handed back.
     pub(super) deadline: CancellationToken,
     /// Fires when this process takes nothing more.
@@ -194,6 +198,9 @@ impl Executor {
         };
         let kept = self.ledger.record(record).await;
         presence.ended(claimed.owner, claimed.epoch);
+        if kept == Some(true) && transition.target().is_final() {
+            self.flow.finished(&self.queue);
+        }
         report(publication, claimed, &transition, kept);
         match kept {
             None => drop(delivery),

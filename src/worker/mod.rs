@@ -8,16 +8,19 @@ mod adopt;
 mod cancellations;
 mod claim;
 mod executor;
+mod gate;
 mod job;
 mod ledger;
 mod pointer;
 mod pool;
 mod reconcile;
+mod registration;
 mod registry;
 mod running;
 mod schema;
 mod slots;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,15 +30,17 @@ use tokio_util::sync::CancellationToken;
 
 pub use job::{Attempt, Invalid, Job};
 pub use pointer::{invalid, json_pointer};
+pub use registration::Registration;
 pub use registry::{Handler, Handlers, KindEntry, Registry};
 pub use running::Running;
 
 use crate::broker::Broker;
 use crate::config::Queues;
 use crate::job::QueueName;
-use crate::liveness::{Liveness, Progress};
+use crate::liveness::{Flow, Liveness, Progress};
 use crate::store::Store;
 use executor::Executor;
+use gate::Gate;
 use ledger::Ledger;
 use pool::Pool;
 
@@ -50,6 +55,8 @@ pub struct WorkerParts {
     pub liveness: Arc<Liveness>,
     /// Told of every delivery.
     pub progress: Arc<Progress>,
+    /// Told of every end.
+    pub flow: Arc<Flow>,
     /// How each queue is worked.
     pub queues: Arc<Queues>,
     /// What runs which kind.
@@ -62,6 +69,7 @@ pub struct WorkerParts {
 #[derive(Debug)]
 pub struct Worker {
     pools: Vec<Pool>,
+    pauses: watch::Sender<Option<BTreeSet<String>>>,
     parts: WorkerParts,
     running: Arc<Running>,
     deadline: CancellationToken,
@@ -69,12 +77,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Subscribes to `names`, those of them that are in the configuration.
-    pub async fn open(
-        parts: WorkerParts,
-        names: &[QueueName],
-        draining: CancellationToken,
-    ) -> Self {
+    /// A worker of `names`, those of them that are in the configuration. It consumes once it
+    /// runs and has read which queues are paused.
+    #[must_use]
+    pub fn new(parts: WorkerParts, names: &[QueueName], draining: CancellationToken) -> Self {
         let deadline = CancellationToken::new();
         let running = Arc::new(Running::default());
         let give_up = deadline_after(&deadline);
@@ -84,6 +90,7 @@ impl Worker {
             running.clone(),
             give_up,
         );
+        let (pauses, paused) = watch::channel(None);
         let mut pools = Vec::new();
         for name in names {
             let Some(config) = parts.queues.get(name.as_str()) else {
@@ -99,13 +106,18 @@ impl Worker {
                 progress: parts.progress.clone(),
                 running: running.clone(),
                 ledger: ledger.clone(),
+                flow: parts.flow.clone(),
+                gate: Gate::new(name.clone(), paused.clone()),
                 deadline: deadline.clone(),
                 draining: draining.clone(),
             };
-            pools.push(Pool::open(&*parts.broker, executor).await);
+            let kinds = parts.handlers.kinds_among(&config.kinds);
+            parts.flow.works(name, kinds, config.concurrency);
+            pools.push(Pool::new(parts.broker.clone(), executor));
         }
         Self {
             pools,
+            pauses,
             parts,
             running,
             deadline,
@@ -113,10 +125,10 @@ impl Worker {
         }
     }
 
-    /// One flag per consumer: whether the broker has it registered.
+    /// For each queue, whether the broker has its consumers registered.
     #[must_use]
-    pub fn registered(&self) -> Vec<watch::Receiver<bool>> {
-        self.pools.iter().flat_map(Pool::registered).collect()
+    pub fn registrations(&self) -> Vec<Registration> {
+        self.pools.iter().map(Pool::registration).collect()
     }
 
     /// Works until `draining`, then finishes what runs within the shutdown deadline and hands
@@ -132,6 +144,7 @@ impl Worker {
             self.parts.liveness.clone(),
             self.running.clone(),
         ));
+        let pausing = tokio::spawn(gate::watch_pauses(self.parts.store.clone(), self.pauses));
         let timer = tokio::spawn(end_deadline(
             self.deadline.clone(),
             self.draining.clone(),
@@ -149,6 +162,7 @@ impl Worker {
         // It only reads and hands back; cut off at any point it leaves nothing half done.
         reconciling.abort();
         cancelling.abort();
+        pausing.abort();
     }
 }
 

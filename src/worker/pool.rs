@@ -1,83 +1,178 @@
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::executor::Executor;
+use super::registration::Registration;
 use super::slots::Slot;
-use crate::broker::{Broker, Consumer, Lane, Source};
-use crate::job::Priority;
+use crate::broker::{Broker, Consumer, Delivery, Lane, Source};
+use crate::job::{Decoded, Priority, decode};
 
 /// One queue's worth of a worker process: two consumers, `concurrency` slots.
 #[derive(Debug)]
 pub(super) struct Pool {
     executor: Arc<Executor>,
-    high: Consumer,
-    normal: Consumer,
+    broker: Arc<dyn Broker>,
+    registration: Registration,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
-impl Pool {
-    pub(super) async fn open(broker: &dyn Broker, executor: Executor) -> Self {
+/// The consumers of a queue's lanes, from one opening of its gate to the next closing.
+#[derive(Debug)]
+struct Lanes {
+    high: Consumer,
+    normal: Consumer,
+}
+
+/// Why a pool takes no more.
+enum End {
+    /// The queue's gate shut.
+    Shut,
+    /// The process drains, or the broker was closed.
+    Draining,
+}
+
+impl Lanes {
+    async fn open(broker: &dyn Broker, executor: &Executor) -> Self {
         let prefetch = executor.config.prefetch;
-        let concurrency = usize::try_from(executor.config.concurrency).unwrap_or(1);
         let source = |lane| Source::new(executor.queue.clone(), lane);
-        let high = broker.consume(source(Lane::High), prefetch).await;
-        let normal = broker.consume(source(Lane::Normal), prefetch).await;
+        Self {
+            high: broker.consume(source(Lane::High), prefetch).await,
+            normal: broker.consume(source(Lane::Normal), prefetch).await,
+        }
+    }
+
+    /// Ends both consumers; returns what was delivered and not taken.
+    async fn close(mut self) -> Vec<(Delivery, Priority)> {
+        self.high.stop();
+        self.normal.stop();
+        let mut left = Vec::new();
+        for (consumer, priority) in [
+            (&mut self.high, Priority::High),
+            (&mut self.normal, Priority::Normal),
+        ] {
+            while let Some(delivery) = consumer.next().await {
+                left.push((delivery, priority));
+            }
+        }
+        left
+    }
+}
+
+impl Pool {
+    pub(super) fn new(broker: Arc<dyn Broker>, executor: Executor) -> Self {
+        let concurrency = usize::try_from(executor.config.concurrency).unwrap_or(1);
         Self {
             executor: Arc::new(executor),
-            high,
-            normal,
+            broker,
+            registration: Registration::default(),
             slots: Arc::new(Semaphore::new(concurrency)),
             tasks: TaskTracker::new(),
         }
     }
 
-    /// Whether each of the consumers is registered with the broker.
-    pub(super) fn registered(&self) -> [watch::Receiver<bool>; 2] {
-        [self.high.registered(), self.normal.registered()]
+    /// Whether the consumers are registered with the broker.
+    pub(super) fn registration(&self) -> Registration {
+        self.registration.clone()
     }
 
-    /// Takes deliveries while there are slots, the high lane first, until `draining`; then
-    /// gives back what was not started and waits for what was. The executor's own deadline
-    /// bounds that wait.
-    pub(super) async fn run(mut self, draining: CancellationToken) {
-        while let Some(slot) = self.slot(&draining).await {
+    /// Consumes while the queue's gate is open, until `draining`; then gives back what was not
+    /// started and waits for what was. The executor's own deadline bounds that wait.
+    pub(super) async fn run(self, draining: CancellationToken) {
+        let gate = self.executor.gate.clone();
+        loop {
+            if !gate.is_open() && gate.is_paused() {
+                self.registration.paused();
+            }
+            if draining.run_until_cancelled(gate.opened()).await.is_none() {
+                return self.drain(Vec::new()).await;
+            }
+            let mut lanes = Lanes::open(&*self.broker, &self.executor).await;
+            let registered = [lanes.high.registered(), lanes.normal.registered()];
+            self.registration.consuming(registered);
+            match self.take(&mut lanes, &draining).await {
+                End::Draining => return self.drain(lanes.close().await).await,
+                End::Shut => {
+                    self.registration.paused();
+                    self.hand_back(lanes.close().await).await;
+                }
+            }
+        }
+    }
+
+    /// Takes deliveries while there are slots, the high lane first.
+    async fn take(&self, lanes: &mut Lanes, draining: &CancellationToken) -> End {
+        let gate = &self.executor.gate;
+        loop {
+            let slot = tokio::select! {
+                biased;
+                () = draining.cancelled() => return End::Draining,
+                () = gate.shut() => return End::Shut,
+                slot = Slot::next(&self.slots) => slot,
+            };
+            let Some(slot) = slot else {
+                return End::Draining;
+            };
             let (delivery, priority) = tokio::select! {
                 biased;
-                () = draining.cancelled() => break,
-                Some(delivery) = self.high.next() => (delivery, Priority::High),
-                Some(delivery) = self.normal.next() => (delivery, Priority::Normal),
+                () = draining.cancelled() => return End::Draining,
+                () = gate.shut() => return End::Shut,
+                Some(delivery) = lanes.high.next() => (delivery, Priority::High),
+                Some(delivery) = lanes.normal.next() => (delivery, Priority::Normal),
                 // Both ended: the broker was closed.
-                else => break,
+                else => return End::Draining,
             };
             let executor = self.executor.clone();
             self.tasks
                 .spawn(async move { executor.execute(delivery, priority, slot).await });
         }
-        self.drain().await;
     }
 
-    async fn slot(&self, draining: &CancellationToken) -> Option<Slot> {
-        draining
-            .run_until_cancelled(Slot::next(&self.slots))
-            .await
-            .flatten()
-    }
-
-    async fn drain(mut self) {
-        self.high.stop();
-        self.normal.stop();
-        // Handed back at once, not when the last handler ends: another worker may be idle.
-        let mut given_back = 0_u32;
-        for consumer in [&mut self.high, &mut self.normal] {
-            while let Some(delivery) = consumer.next().await {
-                delivery.release();
-                given_back += 1;
+    /// The queue was paused: what was delivered and not started goes back by way of the outbox,
+    /// where it waits on the broker, however long the pause. It is not kept in hand, where it
+    /// would run into the broker's consumer timeout; nor given back to the broker unread, which
+    /// counts towards its delivery limit.
+    async fn hand_back(&self, left: Vec<(Delivery, Priority)>) {
+        let queue = &self.executor.queue;
+        let (mut dispatches, mut deliveries) = (Vec::new(), Vec::new());
+        for (delivery, priority) in left {
+            match decode(&delivery.message, queue, priority) {
+                Decoded::Ours(publication) => {
+                    dispatches.push((publication.id, publication.dispatch));
+                    deliveries.push(delivery);
+                }
+                // Not a job of the store's yet: only the broker has it.
+                Decoded::Foreign(_) | Decoded::Junk(_) => delivery.release(),
             }
         }
+        let handed = self.executor.store.hand_back(&dispatches).await;
+        tracing::info!(
+            queue.name = %queue,
+            jobs.running = self.tasks.len(),
+            jobs.handed_back = dispatches.len(),
+            "paused"
+        );
+        match handed {
+            // A crash between the two brings the messages again: duplicates are fenced.
+            Ok(_) => deliveries.into_iter().for_each(Delivery::ack),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not hand back through the store; the broker takes it back"
+                );
+                deliveries.into_iter().for_each(Delivery::release);
+            }
+        }
+    }
+
+    async fn drain(self, left: Vec<(Delivery, Priority)>) {
+        // Handed back at once, not when the last handler ends: another worker may be idle.
+        let given_back = left.len();
+        left.into_iter()
+            .for_each(|(delivery, _)| delivery.release());
         let running = self.tasks.len();
         tracing::info!(
             queue.name = %self.executor.queue,

@@ -154,6 +154,13 @@ impl Registry {
 pub struct Handlers(HashMap<Kind, Arc<dyn Handler>>);
 
 impl Handlers {
+    /// Those of `kinds` that this process has.
+    #[must_use]
+    pub fn kinds_among(&self, kinds: &[Kind]) -> Vec<Kind> {
+        let known = kinds.iter().filter(|kind| self.0.contains_key(*kind));
+        known.cloned().collect()
+    }
+
     /// The handler of that kind, if this process has it.
     #[must_use]
     pub fn get(&self, kind: &Kind) -> Option<Arc<dyn Handler>> {

@@ -8,6 +8,7 @@
 //! which knows prepared statements).
 
 mod claim;
+mod control;
 mod day;
 mod door;
 mod drop_day;
@@ -16,6 +17,7 @@ mod filter;
 mod insert;
 mod keyring;
 mod keys;
+mod observe;
 mod one;
 mod operating;
 mod operations;

@@ -167,6 +167,27 @@ pub(super) async fn lease_again(
     Ok(Some(OutboxEntry { id, publications }).filter(|entry| !entry.publications.is_empty()))
 }
 
+/// Enters dispatches in the outbox at high priority, due at once. None of nothing.
+pub(super) async fn enter_high(
+    tx: &mut PgConnection,
+    mut dispatches: Vec<(Uuid, i32)>,
+) -> Result<(), Fault> {
+    if dispatches.is_empty() {
+        return Ok(());
+    }
+    dispatches.sort_unstable();
+    let (jobs, dispatches): (Vec<Uuid>, Vec<i32>) = dispatches.into_iter().unzip();
+    sqlx::query(
+        "INSERT INTO longshore.outbox (available_at, created_at, high, jobs, dispatches)
+         VALUES (now(), now(), true, $1, $2)",
+    )
+    .bind(jobs)
+    .bind(dispatches)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Those of the dispatches that are still `queued`, with what their messages carry.
 async fn publications(
     tx: &mut PgConnection,

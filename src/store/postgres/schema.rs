@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("migrations/0003_operations.sql"),
     ),
     (4, "door", include_str!("migrations/0004_door.sql")),
+    (5, "control", include_str!("migrations/0005_control.sql")),
 ];
 
 /// Also held while partitions are made, for they are part of the schema.

@@ -7,11 +7,13 @@
 
 mod claim;
 mod clock;
+mod control;
 mod door;
 mod error;
 mod insert;
 mod keyring;
 mod keys;
+mod observe;
 mod one;
 mod operating;
 mod operations;

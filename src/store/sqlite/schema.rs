@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_jobs.sql"),
     include_str!("migrations/0002_keys.sql"),
     include_str!("migrations/0003_operations.sql"),
+    include_str!("migrations/0004_control.sql"),
 ];
 
 /// `Long` in ASCII.

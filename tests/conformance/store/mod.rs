@@ -7,6 +7,7 @@
 mod acceptance;
 mod backend;
 mod claiming;
+mod control;
 mod dead_letters;
 mod history;
 mod keyring;
@@ -153,6 +154,16 @@ macro_rules! backend {
                     only_the_dead_that_match_are_requeued,
                     a_requeued_job_leaves_its_old_dispatch_behind,
                     one_of_many_operators_requeues_a_job,
+                ]
+                control(migrated): [
+                    a_pause_holds_until_it_is_resumed,
+                    one_of_many_pauses,
+                    what_is_handed_back_is_published_again_and_counted_nowhere,
+                    the_last_report_of_the_living_counts,
+                    a_depth_counts_what_has_not_come_to_a_good_end,
+                    what_runs_is_told_by_process_the_oldest_first,
+                    a_place_is_behind_what_was_sent_before,
+                    a_place_tells_what_the_broker_has_not_confirmed,
                 ]
                 keyring(migrated): [
                     a_key_reads_as_it_was_made,

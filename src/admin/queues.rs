@@ -1,0 +1,271 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::broker::{Broker, Lane, QueueStatus, Source};
+use crate::config::{Queues, closest};
+use crate::job::{Kind, QueueName, State};
+use crate::store::{Depth, Pause, ProcessRow, Reported, Store, StoreError, StoreResult};
+
+/// How long the broker may take to tell what its queues hold.
+const BROKER: Duration = Duration::from_secs(1);
+/// The states of a depth: whatever has not come to a good end.
+const WAITING: [State; 5] = [
+    State::Scheduled,
+    State::Queued,
+    State::Running,
+    State::Retrying,
+    State::Dead,
+];
+
+/// A queue as people and programs see it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct QueueView {
+    /// Its name in `queues.toml`.
+    pub name: String,
+    /// The kinds whose jobs wait in it, as far as they are known here.
+    pub kinds: Vec<Kind>,
+    /// How many jobs it holds in each state; those that succeeded or were cancelled have left.
+    pub depth: BTreeMap<State, u64>,
+    /// For how many seconds the oldest `queued` job has waited since it was sent to the broker;
+    /// `null` when none waits.
+    pub oldest_ready_age: Option<f64>,
+    /// Of late, in all live processes together.
+    pub rates: Rates,
+    /// The live processes that consume it.
+    pub workers: Vec<QueueWorker>,
+    /// Since when its jobs are not started, and by whom that was asked; `null` when they are.
+    pub paused: Option<Pause>,
+    /// `closed` when jobs flow; else the state of the breaker of one of its workers.
+    pub breaker: String,
+    /// What RabbitMQ holds; `null` when it does not answer or is not asked.
+    pub broker: Option<Lanes>,
+}
+
+/// Jobs a second, over the last 30 s.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+pub struct Rates {
+    /// Accepted by the HTTP API.
+    pub accepted: f64,
+    /// Brought to an end by workers.
+    pub finished: f64,
+}
+
+/// A process that consumes a queue.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct QueueWorker {
+    /// Its number.
+    pub id: i64,
+    /// `host/pid`.
+    pub name: String,
+    /// How many jobs of this queue it runs at once.
+    pub capacity: u32,
+    /// Its breaker for this queue.
+    pub breaker: String,
+}
+
+/// The broker's queues behind a queue.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct Lanes {
+    /// `longshore.<queue>`.
+    pub normal: QueueStatus,
+    /// `longshore.<queue>.high`.
+    pub high: QueueStatus,
+    /// `longshore.<queue>.dead`.
+    pub dead: QueueStatus,
+}
+
+/// Why a queue was neither paused nor resumed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// Nobody knows such a queue.
+    #[error("no queue `{name}`; {hint}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Every queue: those of the queue file, and those that hold jobs, are worked, or are paused.
+/// The broker is asked only if it is given.
+///
+/// # Errors
+/// The store's.
+pub async fn queues(
+    store: &dyn Store,
+    broker: Option<&dyn Broker>,
+    queues: &Queues,
+) -> StoreResult<Vec<QueueView>> {
+    let (depths, reports) = (store.depths().await?, store.reports().await?);
+    let (processes, pauses) = (store.processes().await?, store.paused().await?);
+    let mut views: BTreeMap<String, QueueView> = BTreeMap::new();
+    let names = names(queues, &processes, &reports, &pauses);
+    for name in names
+        .into_iter()
+        .chain(depths.iter().map(|depth| depth.counts.queue.clone()))
+    {
+        views
+            .entry(name.clone())
+            .or_insert_with(|| empty(name, queues));
+    }
+    for depth in depths {
+        if let Some(view) = views.get_mut(&depth.counts.queue) {
+            fill(view, &depth);
+        }
+    }
+    for reported in &reports {
+        if let Some(view) = views.get_mut(reported.report.queue.as_str()) {
+            add(view, reported, &processes);
+        }
+    }
+    for pause in pauses {
+        if let Some(view) = views.get_mut(&pause.queue) {
+            view.paused = Some(pause);
+        }
+    }
+    let mut views: Vec<QueueView> = views.into_values().collect();
+    if let Some(broker) = broker {
+        ask(broker, &mut views).await;
+    }
+    Ok(views)
+}
+
+fn names(
+    queues: &Queues,
+    processes: &[ProcessRow],
+    reports: &[Reported],
+    pauses: &[Pause],
+) -> BTreeSet<String> {
+    let configured = queues.names().map(ToString::to_string);
+    let worked = processes.iter().flat_map(|process| process.queues.clone());
+    let reported = reports.iter().map(|told| told.report.queue.to_string());
+    let paused = pauses.iter().map(|pause| pause.queue.clone());
+    configured
+        .chain(worked)
+        .chain(reported)
+        .chain(paused)
+        .collect()
+}
+
+fn empty(name: String, queues: &Queues) -> QueueView {
+    let kinds = queues.get(&name).map(|queue| queue.kinds.clone());
+    QueueView {
+        name,
+        kinds: kinds.unwrap_or_default(),
+        depth: WAITING.into_iter().map(|state| (state, 0)).collect(),
+        oldest_ready_age: None,
+        rates: Rates::default(),
+        workers: Vec::new(),
+        paused: None,
+        breaker: "closed".to_owned(),
+        broker: None,
+    }
+}
+
+fn fill(view: &mut QueueView, depth: &Depth) {
+    view.depth.extend(&depth.counts.states);
+    let seconds = |age: Duration| (age.as_secs_f64() * 1000.0).round() / 1000.0;
+    view.oldest_ready_age = depth.oldest_ready.map(seconds);
+}
+
+fn add(view: &mut QueueView, reported: &Reported, processes: &[ProcessRow]) {
+    let report = &reported.report;
+    view.rates.accepted += report.accepted;
+    view.rates.finished += report.finished;
+    for kind in &report.kinds {
+        if !view.kinds.contains(kind) {
+            view.kinds.push(kind.clone());
+        }
+    }
+    let process = processes
+        .iter()
+        .find(|process| process.id == reported.process);
+    if let Some(process) = process.filter(|_| report.capacity > 0) {
+        if report.breaker != "closed" {
+            view.breaker.clone_from(&report.breaker);
+        }
+        view.workers.push(QueueWorker {
+            id: process.id.0,
+            name: process.name.clone(),
+            capacity: report.capacity,
+            breaker: report.breaker.clone(),
+        });
+    }
+}
+
+/// As far as the broker answers within [`BROKER`].
+async fn ask(broker: &dyn Broker, views: &mut [QueueView]) {
+    let asking = async {
+        for view in views {
+            let Ok(name) = view.name.parse::<QueueName>() else {
+                continue;
+            };
+            let lane = |lane| {
+                let source = Source::new(name.clone(), lane);
+                async move { broker.status(&source).await }
+            };
+            let (normal, high, dead) =
+                tokio::join!(lane(Lane::Normal), lane(Lane::High), lane(Lane::Dead));
+            if let (Ok(normal), Ok(high), Ok(dead)) = (normal, high, dead) {
+                view.broker = Some(Lanes { normal, high, dead });
+            }
+        }
+    };
+    // What was answered by then is kept.
+    let _ = tokio::time::timeout(BROKER, asking).await;
+}
+
+/// Pauses a queue: no process starts its jobs any more, within about two seconds and until it
+/// is resumed, whatever restarts; what runs is finished. Pausing twice is pausing once.
+///
+/// # Errors
+/// `Unknown` for a queue that is neither in the queue file, nor worked by a live process, nor
+/// paused; the store's.
+pub async fn pause(
+    store: &dyn Store,
+    queues: &Queues,
+    name: &str,
+    by: &str,
+) -> Result<QueueName, ControlError> {
+    let queue = known(store, queues, name).await?;
+    store.pause(&queue, by).await?;
+    Ok(queue)
+}
+
+/// Ends a pause, if there is one.
+///
+/// # Errors
+/// As [`pause`].
+pub async fn resume(
+    store: &dyn Store,
+    queues: &Queues,
+    name: &str,
+) -> Result<QueueName, ControlError> {
+    let queue = known(store, queues, name).await?;
+    store.resume(&queue).await?;
+    Ok(queue)
+}
+
+async fn known(store: &dyn Store, queues: &Queues, name: &str) -> Result<QueueName, ControlError> {
+    let (processes, pauses) = (store.processes().await?, store.paused().await?);
+    let names = names(queues, &processes, &[], &pauses);
+    let found = names.get(name).and_then(|name| name.parse().ok());
+    found.ok_or_else(|| {
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        ControlError::Unknown {
+            name: name.chars().take(128).collect(),
+            hint: match closest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", known.join(", ")),
+            },
+        }
+    })
+}

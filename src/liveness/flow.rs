@@ -1,0 +1,143 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::job::{Kind, QueueName};
+use crate::store::Report;
+
+/// How far back rates look.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// What passes through this process, by queue: how many jobs it accepted and brought to an end,
+/// and what it could run. Counters in memory; a loop of the relay reports their rates.
+#[derive(Debug, Default)]
+pub struct Flow(Mutex<BTreeMap<QueueName, Stream>>);
+
+#[derive(Debug, Default)]
+struct Stream {
+    kinds: Vec<Kind>,
+    capacity: u32,
+    passed: Passed,
+    /// What had passed at earlier moments, the oldest first; the newest one that is older than
+    /// the window is kept.
+    samples: VecDeque<(Instant, Passed)>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Passed {
+    accepted: u64,
+    finished: u64,
+}
+
+impl Flow {
+    /// This process runs these kinds of a queue, so many at once.
+    pub fn works(&self, queue: &QueueName, kinds: Vec<Kind>, capacity: u32) {
+        self.change(queue, |stream| {
+            stream.kinds = kinds;
+            stream.capacity = capacity;
+        });
+    }
+
+    /// A job was accepted.
+    pub fn accepted(&self, queue: &QueueName) {
+        self.change(queue, |stream| stream.passed.accepted += 1);
+    }
+
+    /// A job came to its end.
+    pub fn finished(&self, queue: &QueueName) {
+        self.change(queue, |stream| stream.passed.finished += 1);
+    }
+
+    fn change(&self, queue: &QueueName, change: impl FnOnce(&mut Stream)) {
+        let mut streams = self.lock();
+        match streams.get_mut(queue) {
+            Some(stream) => change(stream),
+            None => change(streams.entry(queue.clone()).or_default()),
+        }
+    }
+
+    /// What is to be told at `now`.
+    pub fn reports(&self, now: Instant) -> Vec<Report> {
+        self.lock()
+            .iter_mut()
+            .map(|(queue, stream)| {
+                let (accepted, finished) = stream.rates(now);
+                Report {
+                    queue: queue.clone(),
+                    kinds: stream.kinds.clone(),
+                    capacity: stream.capacity,
+                    breaker: "closed".to_owned(),
+                    accepted,
+                    finished,
+                }
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<QueueName, Stream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream {
+    fn rates(&mut self, now: Instant) -> (f64, f64) {
+        while self
+            .samples
+            .get(1)
+            .is_some_and(|(at, _)| now - *at >= WINDOW)
+        {
+            self.samples.pop_front();
+        }
+        let rates = match self.samples.front() {
+            Some((since, then)) => {
+                let seconds = (now - *since).as_secs_f64().max(1.0);
+                let rate = |now: u64, then: u64| hundredths((now - then) as f64 / seconds);
+                (
+                    rate(self.passed.accepted, then.accepted),
+                    rate(self.passed.finished, then.finished),
+                )
+            }
+            None => (0.0, 0.0),
+        };
+        self.samples.push_back((now, self.passed));
+        rates
+    }
+}
+
+fn hundredths(rate: f64) -> f64 {
+    (rate * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(flow: &Flow, now: Instant) -> (f64, f64) {
+        let reports = flow.reports(now);
+        (reports[0].accepted, reports[0].finished)
+    }
+
+    #[test]
+    fn rates_are_those_of_the_window() {
+        let flow = Flow::default();
+        let email: QueueName = "email".parse().unwrap();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        flow.works(&email, vec!["email.send".parse().unwrap()], 4);
+        assert_eq!(told(&flow, at(0)), (0.0, 0.0));
+        for _ in 0..20 {
+            flow.accepted(&email);
+        }
+        flow.finished(&email);
+        assert_eq!(told(&flow, at(10)), (2.0, 0.1));
+        assert_eq!(told(&flow, at(40)), (0.67, 0.03));
+        assert_eq!(told(&flow, at(70)), (0.0, 0.0), "long ago");
+        assert_eq!(flow.reports(at(71))[0].capacity, 4);
+        let mut last = Vec::new();
+        for second in 72..1_000 {
+            last = flow.reports(at(second));
+        }
+        assert_eq!(last.len(), 1);
+        assert!(flow.lock()[&email].samples.len() < 40, "bounded");
+    }
+}

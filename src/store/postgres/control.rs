@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error::Fault;
+use super::observe;
+use super::transaction::{COLD, HOT, transact, unsigned};
+use super::{PostgresStore, outbox};
+use crate::job::{JobId, ProcessId, QueueName};
+use crate::store::{Control, Depth, Pause, Place, Report, Reported, RunningJob, StoreResult};
+
+#[async_trait]
+impl Control for PostgresStore {
+    async fn pause(&self, queue: &QueueName, by: &str) -> StoreResult<bool> {
+        transact!(self.reads, COLD, |tx| pause(&mut tx, queue, by))
+    }
+
+    async fn resume(&self, queue: &QueueName) -> StoreResult<bool> {
+        transact!(self.reads, COLD, |tx| resume(&mut tx, queue))
+    }
+
+    async fn paused(&self) -> StoreResult<Vec<Pause>> {
+        transact!(self.pool, HOT, |tx| paused(&mut tx))
+    }
+
+    async fn hand_back(&self, dispatches: &[(JobId, i32)]) -> StoreResult<u64> {
+        if dispatches.is_empty() {
+            return Ok(0);
+        }
+        transact!(self.pool, HOT, |tx| hand_back(&mut tx, dispatches))
+    }
+
+    async fn report(&self, process: ProcessId, reports: &[Report]) -> StoreResult<()> {
+        if reports.is_empty() {
+            return Ok(());
+        }
+        transact!(self.reads, COLD, |tx| observe::report(
+            &mut tx, process, reports
+        ))
+    }
+
+    async fn reports(&self) -> StoreResult<Vec<Reported>> {
+        transact!(self.reads, COLD, |tx| observe::reports(&mut tx))
+    }
+
+    async fn depths(&self) -> StoreResult<Vec<Depth>> {
+        transact!(self.reads, COLD, |tx| observe::depths(&mut tx))
+    }
+
+    async fn running(&self, limit: u32) -> StoreResult<Vec<RunningJob>> {
+        transact!(self.reads, COLD, |tx| observe::running(&mut tx, limit))
+    }
+
+    async fn place(&self, id: JobId, cap: u32) -> StoreResult<Option<Place>> {
+        transact!(self.reads, COLD, |tx| observe::place(&mut tx, id, cap))
+    }
+}
+
+async fn pause(tx: &mut PgConnection, queue: &QueueName, by: &str) -> Result<bool, Fault> {
+    let paused = sqlx::query(
+        "INSERT INTO longshore.pause (queue, since, by) VALUES ($1, now(), $2)
+         ON CONFLICT (queue) DO NOTHING",
+    )
+    .bind(queue.as_str())
+    .bind(by)
+    .execute(tx)
+    .await?;
+    Ok(paused.rows_affected() > 0)
+}
+
+async fn resume(tx: &mut PgConnection, queue: &QueueName) -> Result<bool, Fault> {
+    let resumed = sqlx::query("DELETE FROM longshore.pause WHERE queue = $1")
+        .bind(queue.as_str())
+        .execute(tx)
+        .await?;
+    Ok(resumed.rows_affected() > 0)
+}
+
+async fn paused(tx: &mut PgConnection) -> Result<Vec<Pause>, Fault> {
+    let rows: Vec<(String, DateTime<Utc>, String)> =
+        sqlx::query_as("SELECT queue, since, by FROM longshore.pause ORDER BY queue")
+            .fetch_all(tx)
+            .await?;
+    let pause = |(queue, since, by)| Pause { queue, since, by };
+    Ok(rows.into_iter().map(pause).collect())
+}
+
+async fn hand_back(tx: &mut PgConnection, dispatches: &[(JobId, i32)]) -> Result<u64, Fault> {
+    let (jobs, numbers): (Vec<Uuid>, Vec<i32>) =
+        dispatches.iter().map(|(id, n)| (id.uuid(), *n)).unzip();
+    let queued: Vec<(Uuid, i32)> = sqlx::query_as(
+        "SELECT l.id, l.dispatch FROM unnest($1::uuid[], $2::integer[]) AS d (id, dispatch)
+         CROSS JOIN LATERAL (
+             SELECT id, dispatch FROM longshore.live
+             WHERE id = d.id AND dispatch = d.dispatch AND state = 1 OFFSET 0) l",
+    )
+    .bind(jobs)
+    .bind(numbers)
+    .fetch_all(&mut *tx)
+    .await?;
+    let count = queued.len();
+    outbox::enter_high(tx, queued).await?;
+    Ok(unsigned(count))
+}
+
+/// Microseconds as the statements give them.
+pub(super) fn micros(micros: i64) -> Duration {
+    Duration::from_micros(unsigned(micros))
+}
