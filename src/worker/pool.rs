@@ -84,10 +84,13 @@ impl Pool {
     pub(super) async fn run(self, draining: CancellationToken) {
         let gate = self.executor.gate.clone();
         loop {
-            if !gate.is_open() && gate.is_paused() {
-                self.registration.paused();
-            }
-            if draining.run_until_cancelled(gate.opened()).await.is_none() {
+            let opened = async {
+                if gate.is_paused().await {
+                    self.registration.paused();
+                }
+                gate.opened().await;
+            };
+            if draining.run_until_cancelled(opened).await.is_none() {
                 return self.drain(Vec::new()).await;
             }
             let mut lanes = Lanes::open(&*self.broker, &self.executor).await;

@@ -21,6 +21,7 @@ mod dev;
 mod installation;
 mod keys;
 mod mail;
+mod queues;
 mod settings;
 mod slow_clients;
 mod submitting;
