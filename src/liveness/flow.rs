@@ -130,7 +130,7 @@ mod tests {
         }
         flow.finished(&email);
         assert_eq!(told(&flow, at(10)), (2.0, 0.1));
-        assert_eq!(told(&flow, at(40)), (0.67, 0.03));
+        assert_eq!(told(&flow, at(25)), (0.8, 0.04));
         assert_eq!(told(&flow, at(70)), (0.0, 0.0), "long ago");
         assert_eq!(flow.reports(at(71))[0].capacity, 4);
         let mut last = Vec::new();

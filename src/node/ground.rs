@@ -4,13 +4,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Shutdown, Work};
+use crate::admin::{Acceptance, Pulse, Waiter};
 use crate::broker::Broker;
 use crate::config::Queues;
-use crate::intake::Readiness;
+use crate::intake::{Description, Gate, Intake, Readiness};
 use crate::liveness::{Flow, Liveness, Progress};
 use crate::relay::{Dispatcher, Relay};
 use crate::store::Store;
-use crate::worker::{Registration, Worker, WorkerParts};
+use crate::worker::{Registration, Registry, Worker, WorkerParts};
 
 /// What everything in a process stands on.
 #[derive(Debug)]
@@ -71,6 +72,27 @@ impl Ground {
             (missing > 0).then(|| format!("{missing} of {all} consumers are not registered"))
         });
         tokio::spawn(worker.run(shutdown.cut.clone()))
+    }
+
+    /// What the API works with.
+    pub(super) fn intake(
+        &self,
+        acceptance: &Acceptance,
+        waiter: &Waiter,
+        registry: Arc<Registry>,
+        gate: Gate,
+    ) -> Intake {
+        Intake {
+            store: self.store.clone(),
+            broker: self.broker.clone(),
+            pulse: Pulse::start(self.store.clone()),
+            acceptance: acceptance.clone(),
+            waiter: waiter.clone(),
+            description: Description::of(&registry),
+            registry,
+            queues: self.queues.clone(),
+            gate,
+        }
     }
 
     /// Ends heartbeat and relay and signs off.

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Acceptance, Pulse, Waiter};
+use crate::admin::{Acceptance, Waiter};
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Queues, Secret};
-use crate::intake::{self, Description, Gate, GateError, Intake, Readiness, ServeError};
+use crate::intake::{self, Gate, GateError, Readiness, ServeError};
 use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::{Flow, Progress};
 use crate::relay::Dispatcher;
@@ -192,18 +192,7 @@ impl Node {
         );
         let waiter = Waiter::start(ground.store.clone());
         if let Some(gate) = gate.clone() {
-            let description = Description::of(&plan.registry);
-            let intake = Intake {
-                broker: ground.broker.clone(),
-                store: ground.store.clone(),
-                pulse: Pulse::start(ground.store.clone()),
-                acceptance: acceptance.clone(),
-                waiter: waiter.clone(),
-                registry: plan.registry,
-                queues: ground.queues.clone(),
-                gate,
-                description,
-            };
+            let intake = ground.intake(&acceptance, &waiter, plan.registry, gate);
             // Set once, here: nobody else has the cell.
             let _ = api.set(intake::finish(intake::api_routes(intake)));
         }
