@@ -64,6 +64,7 @@ impl CallBuilder {
             parameters: Vec::new(),
             bodies: Vec::new(),
             answers: Vec::new(),
+            hidden: false,
             problems: Vec::new(),
         })
     }
@@ -83,6 +84,12 @@ impl CallBuilder {
     /// The rest, in Markdown.
     pub(super) const fn description(mut self, description: &'static str) -> Self {
         self.0.description = description;
+        self
+    }
+
+    /// Leaves the call out of the description.
+    pub(super) const fn hidden(mut self) -> Self {
+        self.0.hidden = true;
         self
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Declaration {
     /// The same body in any of these forms; empty: the call takes none.
     pub(super) bodies: Vec<Content>,
     pub(super) answers: Vec<Answer>,
+    /// Not in the description: a part of another call's answer.
+    pub(super) hidden: bool,
     /// Those of this call in particular; every call has more.
     pub(super) problems: Vec<&'static ProblemKind>,
 }

@@ -32,14 +32,17 @@ pub(super) fn calls() -> Vec<Call<Intake>> {
             .summary("This description, for people")
             .handler(async || file("text/html; charset=utf-8", PAGE)),
         page("docs_script", "/docs/docs.js", "text/javascript")
+            .hidden()
             .handler(async || file("text/javascript; charset=utf-8", SCRIPT)),
         page(
             "docs_viewer",
             "/docs/swagger-ui-bundle.js",
             "text/javascript",
         )
+        .hidden()
         .handler(async || file("text/javascript; charset=utf-8", VIEWER)),
         page("docs_style", "/docs/swagger-ui.css", "text/css")
+            .hidden()
             .handler(async || file("text/css; charset=utf-8", STYLE)),
     ]
 }
@@ -64,5 +67,5 @@ fn file(media: &'static str, content: &'static [u8]) -> impl IntoResponse {
 
 async fn description(State(intake): State<Intake>) -> impl IntoResponse {
     let json = [(header::CONTENT_TYPE, "application/json")];
-    (json, intake.description.bytes())
+    (json, intake.description.bytes(intake.gate.is_open()))
 }

@@ -17,20 +17,44 @@ const ABOUT: &str = "Submit background jobs and see what becomes of them.\n\n\
     its JSON pointer (RFC 6901). Members that a body's schema does not have, and parameters that \
     a call does not have, are refused. Times are RFC 3339.";
 
-/// The description, as it is sent.
+/// The description, as it is sent: to those who need a key, and while nobody does.
 #[derive(Debug, Clone)]
-pub struct Description(Bytes);
+pub struct Description {
+    keyed: Bytes,
+    open: Bytes,
+}
 
 impl Description {
     /// Describes calls that take jobs of these kinds.
     #[must_use]
     pub fn of(registry: &Registry) -> Self {
-        let declarations = super::declarations();
-        Self(document(&declarations, registry).to_string().into())
+        let mut declarations = super::declarations();
+        declarations.retain(|declaration| !declaration.hidden);
+        let keyed = document(&declarations, registry);
+        let mut open = keyed.clone();
+        without_security(&mut open);
+        Self {
+            keyed: keyed.to_string().into(),
+            open: open.to_string().into(),
+        }
     }
 
-    pub(super) fn bytes(&self) -> Bytes {
-        self.0.clone()
+    pub(super) fn bytes(&self, open: bool) -> Bytes {
+        if open { &self.open } else { &self.keyed }.clone()
+    }
+}
+
+fn without_security(document: &mut Value) {
+    let paths = document["paths"].as_object_mut();
+    let operations = paths
+        .into_iter()
+        .flat_map(Map::values_mut)
+        .filter_map(Value::as_object_mut)
+        .flat_map(Map::values_mut);
+    for operation in operations {
+        if let Some(members) = operation.as_object_mut() {
+            members.remove("security");
+        }
     }
 }
 

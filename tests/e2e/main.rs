@@ -18,6 +18,7 @@ mod api;
 mod client;
 mod command_line;
 mod dev;
+mod fuzzing;
 mod installation;
 mod keys;
 mod mail;
