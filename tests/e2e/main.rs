@@ -18,6 +18,7 @@ mod api;
 mod client;
 mod command_line;
 mod dev;
+mod docs;
 mod fuzzing;
 mod installation;
 mod keys;
