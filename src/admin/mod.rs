@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod batch;
+mod explain;
 mod fields;
 mod keys;
 mod pulse;
@@ -13,6 +14,7 @@ mod workers;
 
 pub use acceptance::Acceptance;
 pub use batch::{BatchForm, BatchItem, MAX_BATCH, MAX_KEY, is_key, key_rule, read_batch};
+pub use explain::explain;
 pub use fields::{FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
 pub use pulse::Pulse;

@@ -1,6 +1,6 @@
 use super::filter::FilterArgs;
 use super::{CliError, Context, open, show};
-use crate::admin::complete;
+use crate::admin::{complete, explain};
 use crate::config::Need;
 use crate::job::{JobId, State};
 use crate::store::Page;
@@ -59,7 +59,10 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         }
         Args::Show(args) => {
             let store = open::ready_store(&settings).await?;
-            let job = store.job(args.id).await?;
+            let mut job = store.job(args.id).await?;
+            if let Some(job) = &mut job {
+                explain(&*store, job).await?;
+            }
             store.close().await;
             let mut job = job.ok_or_else(|| {
                 CliError::message(format!("no job {}: never accepted, or pruned", args.id))

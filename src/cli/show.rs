@@ -53,7 +53,13 @@ pub(super) fn job(out: Output, job: &JobView) {
         ("run at", optional(job.run_at)),
         ("started", optional(job.started_at)),
         ("finished", optional(job.finished_at)),
-        ("waiting for", job.waiting_for.clone().unwrap_or_default()),
+        (
+            "waiting for",
+            job.waiting_for
+                .as_ref()
+                .map(|waiting| waiting.message.clone())
+                .unwrap_or_default(),
+        ),
         (
             "error",
             job.error

@@ -13,7 +13,7 @@ use super::call::Call;
 use super::declaration::{Answer, Parameter, of};
 use super::query::Query;
 use super::{Intake, Problem, problems};
-use crate::admin::complete;
+use crate::admin::{complete, explain};
 use crate::job::{JobId, JobView, Kind, QueueName, Scope, State as JobState};
 use crate::store::{JobFilter, Page};
 
@@ -91,7 +91,9 @@ async fn show(
         }
         intake.waiter.wait(id, limit).await;
     }
-    find(&intake, id).await.map(Json)
+    let mut job = find(&intake, id).await?;
+    explain(&*intake.store, &mut job).await?;
+    Ok(Json(job))
 }
 
 /// Jobs, newest first, and where the next page begins. Typed, because payloads are kept as they

@@ -17,6 +17,7 @@ mod retry;
 mod scope;
 mod state;
 mod view;
+mod waiting;
 
 pub use claim::{Claimed, Disposition, Standing, dispose};
 pub use decide::{Run, Transition, decide};
@@ -32,4 +33,5 @@ pub use outcome::{Done, Failure, JobResult, Outcome};
 pub use retry::RetryPolicy;
 pub use scope::Scope;
 pub use state::{Cancelling, State};
-pub use view::{AttemptView, JobView, waiting_for};
+pub use view::{AttemptView, JobView};
+pub use waiting::{WaitReason, WaitingFor, waiting_for};

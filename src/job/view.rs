@@ -1,9 +1,11 @@
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{ErrorClass, JobError, JobId, Kind, NewJob, Priority, QueueName, Start, State};
+use super::{
+    JobError, JobId, Kind, NewJob, Priority, QueueName, Start, State, WaitingFor, waiting_for,
+};
 
 /// A job as people and programs see it: the JSON of the API and of `--json`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -61,7 +63,7 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<AttemptView>>,
     /// Why it is not running now.
-    pub waiting_for: Option<String>,
+    pub waiting_for: Option<WaitingFor>,
 }
 
 impl JobView {
@@ -130,77 +132,4 @@ pub struct AttemptView {
     pub outcome: String,
     /// Why it failed.
     pub error: Option<JobError>,
-}
-
-/// Why a job is not running now, for people; `None` when it runs or has come to its end.
-///
-/// `due` is when a waiting job may run; `error` is the job's last one, which is the reason for
-/// the wait only where the job was put off.
-#[must_use]
-pub fn waiting_for(
-    state: State,
-    due: Option<DateTime<Utc>>,
-    error: Option<&JobError>,
-) -> Option<String> {
-    let at = |due: DateTime<Utc>| due.to_rfc3339_opts(SecondsFormat::Secs, true);
-    match state {
-        State::Scheduled => Some(due.map_or_else(
-            || "scheduled".to_owned(),
-            |due| format!("scheduled for {}", at(due)),
-        )),
-        State::Retrying => {
-            let when = due.map_or_else(
-                || "retrying".to_owned(),
-                |due| format!("retrying at {}", at(due)),
-            );
-            match error.filter(|error| error.class == ErrorClass::Unavailable) {
-                Some(error) => Some(format!("{when}: {}", error.code)),
-                None => Some(when),
-            }
-        }
-        State::Queued => Some("waiting for a free worker".to_owned()),
-        State::Running | State::Succeeded | State::Dead | State::Cancelled => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_state_says_why_it_waits() {
-        let due = DateTime::from_timestamp(1_700_000_000, 123_000_000);
-        let refused = JobError::new(ErrorClass::Retryable, "smtp_451", "greylisted");
-        let down = JobError::new(ErrorClass::Unavailable, "smtp_connect", "no route");
-        let table = [
-            (
-                State::Scheduled,
-                None,
-                Some("scheduled for 2023-11-14T22:13:20Z"),
-            ),
-            (State::Queued, None, Some("waiting for a free worker")),
-            (
-                State::Queued,
-                Some(&down),
-                Some("waiting for a free worker"),
-            ),
-            (State::Running, Some(&refused), None),
-            (
-                State::Retrying,
-                Some(&refused),
-                Some("retrying at 2023-11-14T22:13:20Z"),
-            ),
-            (
-                State::Retrying,
-                Some(&down),
-                Some("retrying at 2023-11-14T22:13:20Z: smtp_connect"),
-            ),
-            (State::Succeeded, None, None),
-            (State::Dead, Some(&refused), None),
-            (State::Cancelled, None, None),
-        ];
-        for (state, error, text) in table {
-            assert_eq!(waiting_for(state, due, error).as_deref(), text, "{state}");
-        }
-    }
 }

@@ -117,6 +117,10 @@ pub trait Control {
     /// What runs, the longest running first: at most `limit` of each process.
     async fn running(&self, limit: u32) -> StoreResult<Vec<RunningJob>>;
 
+    /// For how long the owner of a job has not beaten, if the job is `running`. For people only:
+    /// liveness is judged by the counter.
+    async fn silence(&self, id: JobId) -> StoreResult<Option<Duration>>;
+
     /// Where a job stands, if it is `queued`; counts up to `cap`.
     async fn place(&self, id: JobId, cap: u32) -> StoreResult<Option<Place>>;
 }

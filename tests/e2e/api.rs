@@ -455,7 +455,7 @@ async fn lists_are_pages_newest_first() {
         .expect(200);
     assert_eq!(page["items"].as_array().unwrap().len(), 7);
     assert!(
-        page["items"][0]["waiting_for"]
+        page["items"][0]["waiting_for"]["message"]
             .as_str()
             .unwrap()
             .starts_with("scheduled for")

@@ -23,4 +23,5 @@ mod messages;
 mod pause;
 mod silence;
 mod site;
+mod waiting;
 mod workers;

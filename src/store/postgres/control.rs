@@ -54,6 +54,10 @@ impl Control for PostgresStore {
         transact!(self.reads, COLD, |tx| observe::running(&mut tx, limit))
     }
 
+    async fn silence(&self, id: JobId) -> StoreResult<Option<Duration>> {
+        transact!(self.reads, COLD, |tx| observe::silence(&mut tx, id))
+    }
+
     async fn place(&self, id: JobId, cap: u32) -> StoreResult<Option<Place>> {
         transact!(self.reads, COLD, |tx| observe::place(&mut tx, id, cap))
     }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -154,6 +155,17 @@ pub(super) async fn running(tx: &mut PgConnection, limit: u32) -> Result<Vec<Run
         })
     };
     rows.into_iter().map(running).collect()
+}
+
+pub(super) async fn silence(tx: &mut PgConnection, id: JobId) -> Result<Option<Duration>, Fault> {
+    let silence: Option<i64> = sqlx::query_scalar(
+        "SELECT (extract(epoch FROM now() - p.beat_at) * 1000000)::bigint
+         FROM longshore.live l JOIN longshore.process p ON p.id = l.owner WHERE l.id = $1",
+    )
+    .bind(id.uuid())
+    .fetch_optional(tx)
+    .await?;
+    Ok(silence.map(micros))
 }
 
 pub(super) async fn place(

@@ -50,6 +50,10 @@ impl Control for SqliteStore {
         observe::running(self, limit).await.map_err(classify)
     }
 
+    async fn silence(&self, id: JobId) -> StoreResult<Option<Duration>> {
+        observe::silence(self, id).await.map_err(classify)
+    }
+
     async fn place(&self, id: JobId, cap: u32) -> StoreResult<Option<Place>> {
         observe::place(self, id, cap).await.map_err(classify)
     }

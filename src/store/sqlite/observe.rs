@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sqlx::types::{Json, Uuid};
 
@@ -118,6 +119,18 @@ pub(super) async fn running(store: &SqliteStore, limit: u32) -> sqlx::Result<Vec
         })
     };
     rows.into_iter().map(running).collect()
+}
+
+pub(super) async fn silence(store: &SqliteStore, id: JobId) -> sqlx::Result<Option<Duration>> {
+    let now = clock::micros();
+    let beat: Option<i64> = sqlx::query_scalar(
+        "SELECT p.beat_at FROM job JOIN process p ON p.id = job.owner
+         WHERE job.id = ?1 AND job.state = 2",
+    )
+    .bind(id.uuid())
+    .fetch_optional(&store.readers)
+    .await?;
+    Ok(beat.map(|beat| clock::elapsed(beat, now)))
 }
 
 pub(super) async fn place(store: &SqliteStore, id: JobId, cap: u32) -> sqlx::Result<Option<Place>> {

@@ -156,7 +156,10 @@ pub(crate) async fn a_depth_counts_what_has_not_come_to_a_good_end(world: &World
 pub(crate) async fn what_runs_is_told_by_process_the_oldest_first(world: &World) {
     let (first, _) = world.running().await;
     let (second, _) = world.running().await;
-    world.queued().await;
+    let queued = world.queued().await;
+    let silence = world.store.silence(first).await.unwrap();
+    assert!(silence.is_some_and(|silence| silence < Duration::from_secs(3600)));
+    assert_eq!(world.store.silence(queued).await.unwrap(), None);
     let running = world.store.running(10).await.unwrap();
     let ids: Vec<JobId> = running.iter().map(|job| job.id).collect();
     assert_eq!(ids, [first, second]);

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use crate::job::{JobView, State, WaitReason, WaitingFor};
+use crate::store::{Store, StoreResult};
+
+/// How far those in front are counted.
+const CAP: u32 = 1000;
+/// How long the broker's confirmation may take before it is told to be awaited.
+const CONFIRMATION: Duration = Duration::from_secs(2);
+/// A worker beats every 2 s; one that has been silent this long is told to be lost. It is
+/// declared dead after 10 s.
+const SILENT: Duration = Duration::from_secs(6);
+
+/// Says of one job why it is not running now, beyond what its row tells. A few bounded
+/// questions to the store; none for a job that has come to its end.
+///
+/// # Errors
+/// The store's.
+pub async fn explain(store: &dyn Store, job: &mut JobView) -> StoreResult<()> {
+    let waiting = match job.state {
+        State::Queued => queued(store, job).await?,
+        State::Running => lost(store, job).await?,
+        _ => return Ok(()),
+    };
+    // `None`: it has moved on since it was read, and the row's own word stands.
+    if waiting.is_some() {
+        job.waiting_for = waiting;
+    }
+    Ok(())
+}
+
+async fn queued(store: &dyn Store, job: &JobView) -> StoreResult<Option<WaitingFor>> {
+    let pauses = store.paused().await?;
+    if let Some(pause) = pauses.iter().find(|p| p.queue == job.queue.as_str()) {
+        let since = pause.since.format("%Y-%m-%dT%H:%M:%SZ");
+        let message = format!(
+            "queue {} is paused since {since} by {}",
+            job.queue, pause.by
+        );
+        return Ok(Some(WaitingFor::new(WaitReason::QueuePaused, message)));
+    }
+    let reports = store.reports().await?;
+    let taken = reports
+        .iter()
+        .any(|told| told.report.capacity > 0 && told.report.kinds.contains(&job.kind));
+    if !taken {
+        let message = format!("no live worker takes {}", job.kind);
+        return Ok(Some(WaitingFor::new(WaitReason::NoWorker, message)));
+    }
+    let Some(place) = store.place(job.id, CAP).await? else {
+        return Ok(None);
+    };
+    if let Some(age) = place.unpublished.filter(|age| *age > CONFIRMATION) {
+        let message = format!("the broker has not confirmed it for {} s", age.as_secs());
+        return Ok(Some(WaitingFor::new(WaitReason::AwaitingPublish, message)));
+    }
+    let message = match place.behind {
+        0 => "next, once a worker has a free slot".to_owned(),
+        n if n >= u64::from(CAP) => format!("behind {CAP} others or more"),
+        1 => "behind 1 other".to_owned(),
+        n => format!("behind {n} others"),
+    };
+    Ok(Some(WaitingFor {
+        behind: Some(place.behind),
+        ..WaitingFor::new(WaitReason::Behind, message)
+    }))
+}
+
+async fn lost(store: &dyn Store, job: &JobView) -> StoreResult<Option<WaitingFor>> {
+    let silence = store.silence(job.id).await?;
+    Ok(silence.filter(|silence| *silence > SILENT).map(|silence| {
+        let seconds = silence.as_secs();
+        let message = format!(
+            "its worker has been silent for {seconds} s; the job runs again elsewhere once that \
+             one is declared dead"
+        );
+        WaitingFor::new(WaitReason::OwnerLost, message)
+    }))
+}
