@@ -9,12 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::fields::{FieldError, Fields, Refusal};
 use crate::config::{Queues, closest};
-use crate::job::{Kind, NewJob, Priority, Start, json};
+use crate::job::{Kind, MAX_PAYLOAD, NewJob, Priority, Start, json};
 use crate::worker::{KindEntry, Registry};
 
-/// Largest payload, in bytes: far below what a broker takes (16 MiB), since each is held several
-/// times over on its way.
-const MAX_PAYLOAD: usize = 1024 * 1024;
 /// Highest `max_attempts` of a job.
 const MAX_ATTEMPTS: u32 = 1000;
 /// Longest delay: what the stores' clocks can add without trouble.

@@ -1,9 +1,15 @@
 use bytes::Bytes;
 
-use super::{JobId, Kind, Priority, QueueName};
+use super::{JobId, Kind, NewJob, Priority, QueueName, UniqueKey};
 
 /// The `app_id` of every message that Longshore publishes.
 pub const APP_ID: &str = "longshore";
+
+/// Largest payload of a job, in bytes: far below what a broker takes (16 MiB), since each is held
+/// several times over on its way.
+pub const MAX_PAYLOAD: usize = 1024 * 1024;
+/// How much is kept of a body that is too large for a job, in bytes.
+const KEPT: usize = 64 * 1024;
 
 /// Highest dispatch a message may name; the store counts in 32 bits.
 const MAX_DISPATCH: i64 = i32::MAX as i64;
@@ -54,6 +60,8 @@ pub struct Message {
     pub traceparent: Option<String>,
     /// Body.
     pub body: Bytes,
+    /// It was there, and nothing of it could be read.
+    pub unreadable: bool,
 }
 
 impl From<&Publication> for Message {
@@ -65,6 +73,7 @@ impl From<&Publication> for Message {
             dispatch: DispatchHeader::Number(publication.dispatch.into()),
             traceparent: publication.traceparent.clone(),
             body: publication.payload.clone(),
+            unreadable: false,
         }
     }
 }
@@ -95,6 +104,24 @@ pub struct Foreign {
     pub payload: Bytes,
 }
 
+impl Foreign {
+    /// The job that the message asks for. The same `message_id` of the same app is the same job,
+    /// whatever the body, and however often it is delivered.
+    #[must_use]
+    pub fn into_job(self, queue: QueueName, priority: Priority) -> NewJob {
+        NewJob {
+            priority,
+            traceparent: self.traceparent,
+            unique: Some(UniqueKey {
+                scope: format!("amqp:{}", self.app_id),
+                key: self.message_id,
+                fingerprint: Vec::new(),
+            }),
+            ..NewJob::new(self.kind, queue, self.payload)
+        }
+    }
+}
+
 /// Why a message can be no job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Junk {
@@ -114,6 +141,12 @@ pub fn decode(message: &Message, queue: &QueueName, priority: Priority) -> Decod
 }
 
 fn read(message: &Message, queue: &QueueName, priority: Priority) -> Result<Decoded, Junk> {
+    if message.unreadable {
+        return Err(junk(
+            "unreadable",
+            "a text property or the name of a header was not UTF-8; nothing of the message could be kept",
+        ));
+    }
     let kind = match &message.kind {
         None => {
             return Err(junk(
@@ -150,6 +183,9 @@ fn read(message: &Message, queue: &QueueName, priority: Priority) -> Result<Deco
                     "the AMQP property `message_id` must identify the job",
                 )
             })?;
+            if payload.len() > MAX_PAYLOAD {
+                return Err(too_large(payload.len()));
+            }
             json(&payload)?;
             Ok(Decoded::Foreign(Foreign {
                 kind,
@@ -186,13 +222,16 @@ fn read(message: &Message, queue: &QueueName, priority: Priority) -> Result<Deco
 }
 
 /// A body as the store can keep and show it: as it is if it is JSON, else as a JSON string
-/// with what is not text replaced.
+/// with what is not text replaced. Of one that is too large for a job the first 64 KiB, as a
+/// JSON string.
 #[must_use]
 pub fn storable_body(body: &[u8]) -> Vec<u8> {
-    if json(body).is_ok() {
+    let small = body.len() <= MAX_PAYLOAD;
+    if small && json(body).is_ok() {
         return body.to_vec();
     }
-    serde_json::Value::String(String::from_utf8_lossy(body).into_owned())
+    let kept = if small { body } else { &body[..KEPT] };
+    serde_json::Value::String(String::from_utf8_lossy(kept).into_owned())
         .to_string()
         .into_bytes()
 }
@@ -204,6 +243,15 @@ fn json(body: &[u8]) -> Result<(), Junk> {
     serde_json::from_slice::<serde::de::IgnoredAny>(body)
         .map(|_| ())
         .map_err(|error| junk("bad_json", &format!("the body must be JSON: {error}")))
+}
+
+fn too_large(length: usize) -> Junk {
+    junk(
+        "payload_too_large",
+        &format!(
+            "the body is {length} bytes long; at most {MAX_PAYLOAD}; its first {KEPT} are kept"
+        ),
+    )
 }
 
 fn bad_dispatch(found: &str) -> Junk {

@@ -25,7 +25,8 @@ pub use error::{ErrorClass, JobError};
 pub use fingerprint::{fingerprint, shape};
 pub use id::{JobId, ProcessId};
 pub use message::{
-    APP_ID, Decoded, DispatchHeader, Foreign, Junk, Message, Publication, decode, storable_body,
+    APP_ID, Decoded, DispatchHeader, Foreign, Junk, MAX_PAYLOAD, Message, Publication, decode,
+    storable_body,
 };
 pub use name::{Kind, NameError, QueueName};
 pub use new_job::{NewJob, Priority, Start, UniqueKey};

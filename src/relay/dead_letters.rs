@@ -47,6 +47,14 @@ async fn ingest(
     let message = &delivery.message;
     match decode(message, queue, Priority::Normal) {
         Decoded::Ours(letter) => republish(relay, &letter).await,
+        // Rejected in search of an unreadable message, or delivered too often before it was
+        // adopted: a bystander.
+        Decoded::Foreign(foreign) if relay.queues.of_kind(&foreign.kind) == Some(queue) => {
+            let job = foreign.into_job(queue.clone(), Priority::Normal);
+            let me = relay.liveness.me();
+            relay.store.insert(me, &[job], Duration::ZERO).await?;
+            Ok(true)
+        }
         Decoded::Foreign(foreign) => {
             let reason = "the broker dead-lettered a message that was never adopted";
             let error = JobError::new(ErrorClass::Invalid, "never_adopted", reason);

@@ -18,4 +18,8 @@ pub trait Door {
     /// A kind that was announced before moves to the queue given here; none is forgotten,
     /// because an older program may still submit it.
     async fn announce_kinds(&self, kinds: &[(Kind, QueueName)]) -> StoreResult<()>;
+
+    /// The queue of a kind that some process has announced, perhaps of another version. None is
+    /// known on SQLite, where there is only one process.
+    async fn announced_queue(&self, kind: &Kind) -> StoreResult<Option<QueueName>>;
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::executor::Executor;
 use crate::broker::Delivery;
 use crate::job::{
-    ErrorClass, Foreign, JobError, JobId, Junk, NewJob, Priority, UniqueKey, storable_body,
+    ErrorClass, Foreign, JobError, JobId, Junk, Kind, Priority, QueueName, storable_body,
 };
 use crate::store::{DeadLetter, StoreError};
 
@@ -15,17 +15,12 @@ impl Executor {
     /// id, then an acknowledgement. A crash between the two delivers the message again; the
     /// unique key makes that the same job.
     pub(super) async fn adopt(&self, foreign: Foreign, priority: Priority, delivery: Delivery) {
-        let job = NewJob {
-            priority,
-            traceparent: foreign.traceparent,
-            unique: Some(UniqueKey {
-                scope: format!("amqp:{}", foreign.app_id),
-                key: foreign.message_id,
-                // The id alone makes it the same job, whatever the body.
-                fingerprint: Vec::new(),
-            }),
-            ..NewJob::new(foreign.kind, self.queue.clone(), foreign.payload)
-        };
+        match self.admit(&foreign).await {
+            Some(Ok(())) => {}
+            Some(Err(junk)) => return self.bury(&junk, delivery).await,
+            None => return delivery.release(),
+        }
+        let job = foreign.into_job(self.queue.clone(), priority);
         // No lease: the message to publish is only in the outbox, for any relay to take.
         let jobs = std::slice::from_ref(&job);
         let inserted = self
@@ -36,6 +31,38 @@ impl Executor {
             Some(Err(error)) => self.bury(&unstorable(&error), delivery).await,
             None => delivery.release(),
         }
+    }
+
+    /// What the intake checks at its door. A kind that this program does not know may be one of a
+    /// newer version, which has announced it; then that version's workers look at the payload.
+    async fn admit(&self, foreign: &Foreign) -> Option<Result<(), Junk>> {
+        let own = self.queues.of_kind(&foreign.kind);
+        if own == Some(&self.queue) {
+            return Some(self.payload_fits(foreign));
+        }
+        let asked = || self.store.announced_queue(&foreign.kind);
+        let announced = match self.until_stored(asked).await? {
+            Ok(announced) => announced,
+            Err(error) => return Some(Err(unstorable(&error))),
+        };
+        Some(match announced.as_ref().or(own) {
+            Some(queue) if *queue == self.queue => Ok(()),
+            Some(queue) => Err(misrouted(&foreign.kind, queue)),
+            None => Err(unknown_kind(&foreign.kind)),
+        })
+    }
+
+    fn payload_fits(&self, foreign: &Foreign) -> Result<(), Junk> {
+        let Some(handler) = self.handlers.get(&foreign.kind) else {
+            return Ok(());
+        };
+        handler.check(&foreign.payload).map_err(|wrong| {
+            let texts: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+            Junk {
+                code: "invalid_payload",
+                reason: texts.join("; "),
+            }
+        })
     }
 
     /// Keeps a message that can be no job as a dead job with the reason.
@@ -84,6 +111,24 @@ impl Executor {
             let nap = tokio::time::sleep(PAUSE);
             self.draining.run_until_cancelled(nap).await?;
         }
+    }
+}
+
+fn misrouted(kind: &Kind, queue: &QueueName) -> Junk {
+    Junk {
+        code: "wrong_queue",
+        reason: format!(
+            "the kind `{kind}` waits in the queue `{queue}`: publish it with that routing key"
+        ),
+    }
+}
+
+fn unknown_kind(kind: &Kind) -> Junk {
+    Junk {
+        code: "unknown_kind",
+        reason: format!(
+            "the AMQP property `type` names the kind `{kind}`, which no process has announced"
+        ),
     }
 }
 

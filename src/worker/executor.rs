@@ -39,6 +39,8 @@ pub(super) struct Executor {
     /// pruned, not lost.
     pub(super) memory: Duration,
     pub(super) handlers: Arc<Handlers>,
+    /// Where kinds wait.
+    pub(super) queues: Arc<Queues>,
     pub(super) store: Arc<dyn Store>,
     pub(super) liveness: Arc<Liveness>,
     pub(super) progress: Arc<Progress>,

@@ -101,6 +101,7 @@ impl Worker {
                 config: config.clone(),
                 memory: executor::memory(&parts.queues),
                 handlers: parts.handlers.clone(),
+                queues: parts.queues.clone(),
                 store: parts.store.clone(),
                 liveness: parts.liveness.clone(),
                 progress: parts.progress.clone(),

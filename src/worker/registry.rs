@@ -176,6 +176,12 @@ impl fmt::Debug for Handlers {
 
 /// A [`Job`] with its context, its type erased.
 pub trait Handler: Send + Sync + 'static {
+    /// Checks a payload as the intake would.
+    ///
+    /// # Errors
+    /// Every wrong field that can be told, with its pointer.
+    fn check(&self, payload: &[u8]) -> Result<(), Vec<Invalid>>;
+
     /// Decodes the payload and runs it.
     fn handle(self: Arc<Self>, payload: Bytes, attempt: Attempt) -> BoxFuture<'static, Outcome>;
 }
@@ -185,6 +191,10 @@ struct TypedHandler<J: Job> {
 }
 
 impl<J: Job> Handler for TypedHandler<J> {
+    fn check(&self, payload: &[u8]) -> Result<(), Vec<Invalid>> {
+        decode::<J>(payload).map(|_| ())
+    }
+
     fn handle(self: Arc<Self>, payload: Bytes, attempt: Attempt) -> BoxFuture<'static, Outcome> {
         async move {
             match decode::<J>(&payload) {

@@ -8,9 +8,9 @@ use crate::support::wait::{PATIENCE, until};
 /// Waits until this many jobs have ended well, and nothing else is under way.
 async fn ended_well(site: &Site, count: usize) -> Vec<Value> {
     until("all have ended", PATIENCE, async || {
-        let path = "/v1/jobs?state=succeeded&limit=500";
-        let found = site.api.get(path).await.expect(200);
-        let jobs = found["items"].as_array()?.clone();
+        let found = site.api.get("/v1/jobs?state=succeeded&limit=500").await;
+        // None while the database is away.
+        let jobs = found.body["items"].as_array()?.clone();
         (jobs.len() == count).then_some(jobs)
     })
     .await
@@ -66,7 +66,7 @@ async fn publish(site: &Site, messages: &[Value]) {
     let dir = crate::support::dir::TestDir::new("publish");
     std::fs::write(dir.join("messages"), lines.join("\n")).unwrap();
     let output = tokio::process::Command::new(python)
-        .args([script, &site.rabbit.url()])
+        .args(["-X", "utf8", script, &site.rabbit.url()])
         .stdin(std::fs::File::open(dir.join("messages")).unwrap())
         .output()
         .await
@@ -113,5 +113,126 @@ async fn what_pika_publishes_runs_once_however_often_it_is_published() {
         let high = job["payload"]["ms"] == 4;
         assert_eq!(job["priority"], if high { "high" } else { "normal" });
     }
+    site.nothing_burned(&[]).await;
+}
+
+/// A row of `type`, `message_id`, routing key and body each, and the code it must die with.
+fn junk() -> Vec<(Value, &'static str)> {
+    let message = |kind: Value, id: Value, key: &str, body: &str| json!({"type": kind, "message_id": id, "routing_key": key, "body": body});
+    let sleep = || json!("probe.sleep");
+    let huge = format!("\"{}\"", "x".repeat(10 * 1024 * 1024));
+    vec![
+        (message(Value::Null, json!("j-1"), "probe", "{}"), "no_type"),
+        (
+            message(json!("No Kind!"), json!("j-2"), "probe", "{}"),
+            "bad_type",
+        ),
+        (
+            message(sleep(), Value::Null, "probe", "{\"ms\": 1}"),
+            "no_message_id",
+        ),
+        (
+            message(json!("probe.slep"), json!("j-3"), "probe", "{}"),
+            "unknown_kind",
+        ),
+        (
+            message(json!("other.kind"), json!("j-4"), "probe.high", "{}"),
+            "wrong_queue",
+        ),
+        (
+            message(sleep(), json!("j-5"), "probe", "{\"ms\": \"1\"}"),
+            "invalid_payload",
+        ),
+        (
+            message(sleep(), json!("j-6"), "probe", "{\"ms\": 1"),
+            "bad_json",
+        ),
+        (message(sleep(), json!("j-7"), "probe", ""), "bad_json"),
+        (
+            message(sleep(), json!("j-8"), "probe", &huge),
+            "payload_too_large",
+        ),
+    ]
+}
+
+async fn dead(site: &Site) -> Vec<(String, Value)> {
+    let found = site
+        .api
+        .get("/v1/jobs?state=dead&limit=500")
+        .await
+        .expect(200);
+    let jobs = found["items"].as_array().unwrap().iter();
+    let code = |job: &Value| job["error"]["code"].as_str().unwrap().to_owned();
+    jobs.map(|job| (code(job), job.clone())).collect()
+}
+
+async fn all_dead(site: &Site, expected: &mut [&str]) {
+    expected.sort_unstable();
+    until("all of it is dead", PATIENCE, async || {
+        let mut codes: Vec<String> = dead(site).await.into_iter().map(|(code, _)| code).collect();
+        codes.sort_unstable();
+        (codes == *expected).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_from_apps_dies_with_its_reason_and_is_counted() {
+    let site = Site::start().await;
+    let _worker = site.worker().await;
+    // Another program's kind, in another queue.
+    let other = "INSERT INTO longshore.kind VALUES ('other.kind', 'other', now())";
+    site_sql(&site, other.to_owned()).await;
+    let junk = junk();
+    let messages: Vec<Value> = junk.iter().map(|(message, _)| message.clone()).collect();
+    publish(&site, &messages).await;
+    let mut expected: Vec<&str> = junk.iter().map(|(_, code)| *code).collect();
+    all_dead(&site, &mut expected).await;
+    // What Latin-1 makes of a short string.
+    let mut odd = sleep_message("caf\u{e9}", None, 1);
+    odd["latin1"] = true.into();
+    publish(&site, &[odd]).await;
+    publish(&site, &[sleep_message("good", None, 1)]).await;
+    expected.push("unreadable");
+    all_dead(&site, &mut expected).await;
+    for (code, job) in dead(&site).await {
+        assert!(
+            !job["error"]["message"].as_str().unwrap().is_empty(),
+            "{code}"
+        );
+        assert_eq!(job["queue"], "probe", "{code}");
+        assert!(job["payload"].to_string().len() < 100_000, "{code}");
+    }
+    ended_well(&site, 1).await;
+    let accepted = site_sql(
+        &site,
+        "SELECT sum(accepted) FROM longshore.tally".to_owned(),
+    )
+    .await;
+    assert_eq!(accepted, (expected.len() + 1).to_string(), "dead and good");
+    site.nothing_burned(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_while_the_database_is_down_waits_for_it() {
+    let mut site = Site::start().await;
+    let _workers = [site.worker().await, site.worker().await];
+    site.postgres.kill();
+    let mut messages: Vec<Value> = (0..30)
+        .map(|number| sleep_message(&format!("m-{}", number % 20), None, 1))
+        .collect();
+    messages.push(json!({"routing_key": "probe", "body": "junk"}));
+    publish(&site, &messages).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    site.postgres.restart().await;
+    ended_well(&site, 20).await;
+    until("the junk is dead", PATIENCE, async || {
+        (dead(&site).await.len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(
+        site.marks().values().map(|marks| marks.ends).sum::<usize>(),
+        20
+    );
     site.nothing_burned(&[]).await;
 }

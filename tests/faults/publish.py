@@ -7,12 +7,25 @@ import json
 import sys
 
 import pika
+from pika import data
+
+encode = data.encode_short_string
+
+
+def latin1(pieces, value):
+    """As a library would that does not know that AMQP wants UTF-8."""
+    encoded = value.encode("latin-1")
+    pieces.append(bytes([len(encoded)]) + encoded)
+    return 1 + len(encoded)
+
 
 connection = pika.BlockingConnection(pika.URLParameters(sys.argv[1]))
 channel = connection.channel()
 channel.confirm_delivery()
 for line in sys.stdin:
     message = json.loads(line)
+    # Its properties are encoded when they are sent.
+    data.encode_short_string = latin1 if message.get("latin1") else encode
     properties = pika.BasicProperties(
         type=message.get("type"),
         message_id=message.get("message_id"),

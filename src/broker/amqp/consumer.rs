@@ -15,8 +15,8 @@ use super::connection::{Backoff, Connections, Link, answer};
 use super::message::message;
 use super::settling::Unsettled;
 use super::topology::{Topology, unavailable};
-use super::unreadable::{Care, is_unreadable, reject_first};
-use crate::broker::{BrokerError, ConsumerFeed, Delivery, Settlement, Source};
+use super::unreadable::{Care, is_unreadable, reject_first, unseen};
+use crate::broker::{BrokerError, ConsumerFeed, Delivery, Lane, Settlement, Source};
 
 /// Consumers are back within 5 s of the broker's return, so no wait is longer than this.
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
@@ -96,7 +96,7 @@ impl Supervisor {
                 }
                 End::Lost(reason) => reason,
                 End::Unreadable(reason) => {
-                    if care == Care::OneByOne && self.reject_first().await {
+                    if care == Care::OneByOne && self.reject_first(&feed).await {
                         backoff.reset();
                     }
                     care = care.more();
@@ -118,14 +118,23 @@ impl Supervisor {
     }
 
     /// True if it is done with.
-    async fn reject_first(&self) -> bool {
+    async fn reject_first(&self, feed: &ConsumerFeed) -> bool {
         let rejected = match self.connections.open().await {
             Ok(link) => reject_first(&link, &self.source).await,
             // The next try to subscribe will say so.
             Err(_) => return false,
         };
-        if let Err(error) = &rejected {
-            tracing::warn!(queue = %self.source, %error, "cannot reject an unreadable message");
+        match &rejected {
+            // Now it is nowhere. A process that dies before this is recorded leaves only its log
+            // to tell of it: there is no way to record first and be sure who had it.
+            Ok(true) if self.source.lane == Lane::Dead => {
+                let told = feed.deliveries.send(unseen());
+                let _ = feed.stop.run_until_cancelled(told).await;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(queue = %self.source, %error, "cannot reject an unreadable message");
+            }
         }
         rejected.is_ok()
     }

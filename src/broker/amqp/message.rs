@@ -46,6 +46,7 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
         dispatch: header(DISPATCH).map_or(DispatchHeader::Absent, dispatch),
         traceparent: header(TRACEPARENT).and_then(string),
         body: body.into(),
+        unreadable: false,
     }
 }
 

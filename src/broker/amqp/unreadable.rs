@@ -3,7 +3,8 @@
 //! AMQP text need not be UTF-8, and RabbitMQ does not mind; lapin gives up the whole connection
 //! over one short string that is not. Such a message would come back for ever and keep its
 //! queue from being consumed. So it is found (with a prefetch of one, on a connection of its
-//! own) and rejected unseen.
+//! own) and rejected unseen. From the dead-letter queue, where that takes it, it goes the same
+//! way, and somebody is told that it was there.
 
 use std::time::Duration;
 
@@ -11,8 +12,11 @@ use futures::future::join;
 use lapin::options::{BasicGetOptions, BasicRejectOptions};
 use lapin::{Connection, ErrorKind};
 
+use tokio::sync::mpsc;
+
 use super::connection::answer;
-use crate::broker::{Lane, Source};
+use crate::broker::{Delivery, Lane, Source};
+use crate::job::Message;
 
 /// How often the connection is looked at while it is about to fail.
 const LOOK: Duration = Duration::from_millis(20);
@@ -44,8 +48,8 @@ pub(super) fn is_unreadable(error: &lapin::Error) -> bool {
 
 /// Rejects the first message of a queue, which a consumer that takes them one by one could not
 /// read. Another consumer may have taken it meanwhile: then a good message becomes a dead
-/// letter, and a dead letter that is none is published again.
-pub(super) async fn reject_first(link: &Connection, source: &Source) -> lapin::Result<()> {
+/// letter, and a dead letter that is none is published again. True if it went unseen.
+pub(super) async fn reject_first(link: &Connection, source: &Source) -> lapin::Result<bool> {
     let channel = answer(link.create_channel()).await?;
     let get = channel.basic_get(source.to_string().into(), BasicGetOptions::default());
     // The first tag of a channel is 1. The rejection is on its way before the message comes:
@@ -64,15 +68,29 @@ pub(super) async fn reject_first(link: &Connection, source: &Source) -> lapin::R
                 rejected?;
                 tracing::warn!(queue = %source, "rejected a readable message: the unreadable one was gone");
             }
+            Ok(false)
         }
-        () = gone => report(source),
+        () = gone => {
+            report(source);
+            Ok(true)
+        }
     }
-    Ok(())
+}
+
+/// What stands for a message that was rejected unseen. It is on no channel any more, so that
+/// settling it does nothing.
+pub(super) fn unseen() -> Delivery {
+    let message = Message {
+        unreadable: true,
+        ..Message::default()
+    };
+    let (nowhere, _) = mpsc::unbounded_channel();
+    Delivery::new(message, 0, nowhere)
 }
 
 fn report(source: &Source) {
     if source.lane == Lane::Dead {
-        tracing::error!(queue = %source, "dropped a dead letter that cannot be read: a text property or header name is not UTF-8");
+        tracing::error!(queue = %source, "a dead letter cannot be read: a text property or header name is not UTF-8; kept without its content");
     } else {
         tracing::error!(queue = %source, "rejected a message that cannot be read: a text property or header name is not UTF-8");
     }

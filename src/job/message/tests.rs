@@ -175,9 +175,32 @@ proptest! {
         body: Vec<u8>, app_id: Option<String>,
     ) {
         let message = Message {
+            unreadable: false,
             message_id, kind, app_id, traceparent: None, body: body.into(),
             dispatch: number.map_or(DispatchHeader::Absent, DispatchHeader::Number),
         };
         let _ = decode(&message, &queue(), Priority::Normal);
     }
+}
+
+#[test]
+fn a_body_that_is_too_large_is_junk_of_which_the_beginning_is_kept() {
+    let queue = "email".parse().unwrap();
+    let message = |length: usize| Message {
+        message_id: Some("m-1".to_owned()),
+        kind: Some("email.send".to_owned()),
+        body: format!("\"{}\"", "x".repeat(length - 2)).into(),
+        ..Message::default()
+    };
+    let most = message(MAX_PAYLOAD);
+    let fits = decode(&most, &queue, Priority::Normal);
+    assert!(matches!(fits, Decoded::Foreign(_)), "{fits:?}");
+    assert_eq!(storable_body(&most.body).len(), MAX_PAYLOAD);
+    let over = message(MAX_PAYLOAD + 1);
+    let Decoded::Junk(junk) = decode(&over, &queue, Priority::Normal) else {
+        panic!("it is too large")
+    };
+    assert_eq!(junk.code, "payload_too_large");
+    let kept: String = serde_json::from_slice(&storable_body(&over.body)).unwrap();
+    assert_eq!(kept.len(), KEPT);
 }

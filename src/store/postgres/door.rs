@@ -12,6 +12,10 @@ impl Door for PostgresStore {
     async fn announce_kinds(&self, kinds: &[(Kind, QueueName)]) -> StoreResult<()> {
         transact!(self.pool, HOT, |tx| announce(&mut tx, kinds))
     }
+
+    async fn announced_queue(&self, kind: &Kind) -> StoreResult<Option<QueueName>> {
+        transact!(self.pool, HOT, |tx| queue(&mut tx, kind))
+    }
 }
 
 /// In order, so that processes that start at once do not deadlock; rows that say so already are
@@ -35,6 +39,17 @@ async fn announce(tx: &mut PgConnection, kinds: &[(Kind, QueueName)]) -> Result<
     .execute(tx)
     .await?;
     Ok(())
+}
+
+async fn queue(tx: &mut PgConnection, kind: &Kind) -> Result<Option<QueueName>, Fault> {
+    let queue: Option<String> =
+        sqlx::query_scalar("SELECT queue FROM longshore.kind WHERE name = $1")
+            .bind(kind.as_str())
+            .fetch_optional(tx)
+            .await?;
+    queue
+        .map(|queue| queue.parse().map_err(Fault::corrupt))
+        .transpose()
 }
 
 /// Adds what apps have submitted to the tally of process 0, for it is nobody's in particular.

@@ -9,4 +9,8 @@ impl Door for SqliteStore {
     async fn announce_kinds(&self, _: &[(Kind, QueueName)]) -> StoreResult<()> {
         Ok(())
     }
+
+    async fn announced_queue(&self, _: &Kind) -> StoreResult<Option<QueueName>> {
+        Ok(None)
+    }
 }

@@ -368,7 +368,18 @@ async fn text_that_is_no_utf8_holds_nobody_up() {
     let mut graves = case.broker.consume(dead(&case.queue), 10).await;
     publish(&*case.broker, &numbered(&case.queue, 6..7)).await;
     next(&mut consumer).await.reject();
-    assert_eq!(text(&next(&mut graves).await), "6");
+    // Of the two a notice arrives, among the others.
+    let (mut notices, mut found) = (0, false);
+    while notices < 2 || !found {
+        let letter = next(&mut graves).await;
+        if letter.message.unreadable {
+            notices += 1;
+        } else {
+            assert_eq!(text(&letter), "6");
+            found = true;
+        }
+        letter.ack();
+    }
     publish(&*case.broker, &numbered(&case.other, 0..1)).await;
     next(&mut neighbour).await.ack();
     case.end().await;
