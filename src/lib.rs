@@ -25,3 +25,8 @@ pub use demo::{Demo, DemoJob};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does that of the doors' page.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/doors.md")]
+struct Doors;

@@ -378,3 +378,24 @@ async fn a_kind_moves_to_the_queue_announced_last() {
     submit(&mut app, "'payment.charge', '{}'").await;
     world.close().await;
 }
+
+#[tokio::test]
+async fn what_the_documentation_shows_works() {
+    let (world, mut app) = door().await;
+    let page = include_str!("../../../../docs/doors.md");
+    let example = page.split("```sql\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    execute(&mut app, example.to_owned()).await;
+    assert_eq!(accepted(&world).await, 1);
+    for argument in [
+        "run_at",
+        "delay",
+        "priority",
+        "max_attempts",
+        "tags",
+        "idempotency_key",
+    ] {
+        assert!(page.contains(&format!("| `{argument}` |")), "{argument}");
+    }
+    world.close().await;
+}
