@@ -154,6 +154,7 @@ async fn show(
         let mut view = known.get(&id).cloned();
         if let Some(view) = &mut view {
             complete(view, &intake.queues);
+            view.attempts = None;
         }
         Accepted {
             id,

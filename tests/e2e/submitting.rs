@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use crate::dev::Dev;
 
 use crate::installation::{Installation, later};
 
@@ -217,6 +221,75 @@ async fn all(installation: &Installation) {
     bodies_are_compared_by_what_they_say(installation).await;
     batches_are_taken_whole_or_not_at_all(installation).await;
     batches_of_every_form_and_size(installation).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_says_that_its_job_has_been_removed() {
+    let dev = Dev::start().await;
+    let key = [("idempotency-key", "order-1")];
+    let job = dev.api.post_with("/v1/jobs", &later("x"), &key).await;
+    let job = id(&job.expect(202));
+    // What pruning does to a job that has come to its end.
+    let file = dev.dir.join(".longshore/longshore.db");
+    let options = SqliteConnectOptions::new().filename(file);
+    let mut database = options.connect().await.unwrap();
+    let removed = sqlx::query("DELETE FROM job").execute(&mut database).await;
+    assert_eq!(removed.unwrap().rows_affected(), 1);
+    let gone = dev.api.post_with("/v1/jobs", &later("x"), &key).await;
+    let gone = gone.expect(410);
+    assert_eq!(
+        (&gone["code"], &gone["id"]),
+        (&json!("job_removed"), &json!(job))
+    );
+    let other = dev.api.post_with("/v1/jobs", &later("y"), &key).await;
+    assert_eq!(other.expect(422)["code"], "idempotency_key_reused");
+    let mut item = later("x");
+    item["idempotency_key"] = json!("order-1");
+    let batch = dev
+        .api
+        .post("/v1/jobs/batch", &json!([item]))
+        .await
+        .expect(202);
+    assert_eq!(
+        batch,
+        json!({"items": [{"id": job, "replayed": true, "job": null}]})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_key_is_refused() {
+    let dev = Dev::start().await;
+    let long = "k".repeat(256);
+    for key in ["", long.as_str(), "é"] {
+        let header = [("idempotency-key", key)];
+        let refused = dev.api.post_with("/v1/jobs", &later("x"), &header).await;
+        assert_eq!(
+            refused.expect(422)["code"],
+            "invalid_idempotency_key",
+            "{key}"
+        );
+    }
+    let twice = [("idempotency-key", "a"), ("idempotency-key", "b")];
+    let refused = dev.api.post_with("/v1/jobs", &later("x"), &twice).await;
+    assert_eq!(refused.expect(422)["code"], "invalid_idempotency_key");
+    for key in ["", long.as_str(), "é", " a", "a\n"] {
+        let mut item = later("x");
+        item["idempotency_key"] = json!(key);
+        let refused = dev
+            .api
+            .post("/v1/jobs/batch", &json!([item]))
+            .await
+            .expect(422);
+        assert_eq!(
+            refused["errors"][0]["pointer"], "/0/idempotency_key",
+            "{key:?}: {refused}"
+        );
+    }
+    let longest = [("idempotency-key", &long[1..])];
+    dev.api
+        .post_with("/v1/jobs", &later("x"), &longest)
+        .await
+        .expect(202);
 }
 
 #[tokio::test(flavor = "multi_thread")]
