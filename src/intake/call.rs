@@ -27,6 +27,7 @@ use super::gate::Gate;
 use super::problem;
 use super::problems::ProblemKind;
 use super::query;
+use super::room::Room;
 use crate::admin::Pulse;
 use crate::job::Scope;
 
@@ -139,12 +140,14 @@ pub(super) fn routes<S>(calls: Vec<Call<S>>, gate: &Gate, pulse: &Pulse) -> Rout
 where
     S: Clone + Send + Sync + 'static,
 {
+    let room = Room::default();
     let add = |router: Router<S>, call: Call<S>| {
         let path = call.declaration.path;
         let guard = Arc::new(Guard {
             declaration: call.declaration,
             gate: gate.clone(),
             pulse: pulse.clone(),
+            room: room.clone(),
         });
         router.route(
             path,
@@ -162,6 +165,7 @@ struct Guard {
     declaration: Declaration,
     gate: Gate,
     pulse: Pulse,
+    room: Room,
 }
 
 /// What happens before every handler: first who calls, then what is asked. What has a scope
@@ -190,5 +194,12 @@ async fn pass(guard: &Guard, scope: Option<Scope>, mut request: Request, next: N
         Ok(pairs) => request.extensions_mut().insert(pairs),
         Err(refused) => return refused.into_response(),
     };
-    next.run(request).await
+    if guard.declaration.bodies.is_empty() {
+        return next.run(request).await;
+    }
+    match guard.room.take(request.headers()).await {
+        // The place is kept until the handler is done with the body.
+        Ok(_place) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
 }

@@ -18,6 +18,7 @@ mod problem;
 pub mod problems;
 mod query;
 mod queues;
+mod room;
 mod seats;
 mod server;
 mod submit;
