@@ -99,7 +99,7 @@ async fn a_pause_holds_across_restarts_and_costs_nobody_an_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_is_finished_and_a_short_pause_strands_nothing() {
     let site = Site::with_queues(QUEUES).await;
-    let _worker = site.worker().await;
+    let worker = site.worker().await;
     let mut ids = site.submit_sleeps(8, 2_500).await;
     site.started(8).await;
     // In the worker's hands, waiting for a slot.
@@ -115,4 +115,7 @@ async fn what_runs_is_finished_and_a_short_pause_strands_nothing() {
         assert_eq!((marks.starts, marks.ends), (1, 1), "{id}");
     }
     assert_eq!(view(&site).await["depth"]["dead"], 0);
+    // Handed back, not lost and found again.
+    let said = worker.output_so_far() + &site.intake.as_ref().unwrap().output_so_far();
+    assert!(!said.contains("messages were lost"), "{said}");
 }
