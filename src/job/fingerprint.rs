@@ -56,7 +56,10 @@ fn next(text: &str, first: char) -> (Option<&'static str>, usize) {
     if let Some(length) = quoted(text, first) {
         return (Some(QUOTED), length);
     }
-    let length = text.find(ends_word).unwrap_or(text.len());
+    let mut length = text.find(ends_word).unwrap_or(text.len());
+    if text[..length].contains("://") {
+        length = text.find(ends_url).unwrap_or(text.len());
+    }
     if length == 0 {
         return (None, first.len_utf8());
     }
@@ -77,6 +80,15 @@ fn ends_word(c: char) -> bool {
             c,
             '@' | '.' | '-' | '_' | ':' | '/' | '+' | '%' | '?' | '&' | '~'
         ))
+}
+
+/// A query holds what no word does: `?a=1`.
+fn ends_url(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(
+            c,
+            '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '[' | ']' | ','
+        )
 }
 
 /// The length of a quotation at the start, with its quotes. An apostrophe inside a word is
