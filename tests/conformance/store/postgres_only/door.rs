@@ -348,12 +348,12 @@ async fn an_open_transaction_holds_up_nobody() {
     let mut second = PgConnection::connect(&world_url(&mut first).await)
         .await
         .unwrap();
-    for connection in [&mut first, &mut second] {
-        execute(connection, "BEGIN".to_owned()).await;
-        submit(connection, "'email.send', '{}'").await;
-    }
     let patience = Duration::from_secs(20);
     let work = async {
+        for connection in [&mut first, &mut second] {
+            execute(connection, "BEGIN".to_owned()).await;
+            submit(connection, "'email.send', '{}'").await;
+        }
         for _ in 0..32 {
             world.queued().await;
         }
