@@ -6,6 +6,7 @@
 
 mod control;
 mod door;
+mod effect;
 mod error;
 mod filter;
 mod group_commit;
@@ -24,6 +25,7 @@ use chrono::{DateTime, Utc};
 
 pub use control::{Control, Depth, Pause, Place, Report, Reported, RunningJob};
 pub use door::Door;
+pub use effect::{Connection, DatabaseError, Effect, Effects, Fence};
 pub use error::{StoreError, StoreResult};
 pub use filter::{Counts, JobFilter, Page, Retention, Tally};
 pub use group_commit::GroupCommit;
@@ -197,7 +199,7 @@ pub struct DeadLetter {
 /// one of the batch's values is refused (nothing was committed; bisect).
 #[async_trait]
 pub trait Store:
-    Control + Keyring + Operations + Door + Send + Sync + fmt::Debug + 'static
+    Control + Effects + Keyring + Operations + Door + Send + Sync + fmt::Debug + 'static
 {
     /// How far the schema is from this program's.
     async fn schema(&self) -> StoreResult<Schema>;

@@ -9,15 +9,16 @@ use super::gate::Gate;
 use super::ledger::Ledger;
 use super::running::{Presence, Running};
 use super::slots::Slot;
+use super::transaction::{Commit, CommitCell, Ending};
 use super::{Attempt, Handlers};
 use crate::broker::Delivery;
 use crate::config::{QueueConfig, Queues};
 use crate::job::{
-    Claimed, Decoded, Failure, Kind, Outcome, Priority, Publication, QueueName, Run, Transition,
-    decide, decode,
+    Claimed, Decoded, Failure, JobId, Kind, Outcome, Priority, Publication, QueueName, Run,
+    Transition, decide, decode,
 };
 use crate::liveness::{Flow, Liveness, Progress};
-use crate::store::{Record, Store};
+use crate::store::{Fence, Record, Store};
 
 /// How long a job of a kind that no process here knows may wait for one that does: a rolling
 /// deploy, old beside new.
@@ -87,7 +88,23 @@ impl Executor {
             self.progress.delivered(&self.queue, claimed.queued_at);
         }
         let stop = presence.stop(claimed.owner, claimed.epoch);
-        let outcome = self.run(&publication, &claimed, &stop).await;
+        let ending = self.ending(publication.id, &claimed);
+        let outcome = self.run(&publication, &claimed, &stop, &ending).await;
+        let outcome = match ending.commit.get() {
+            Commit::None => outcome,
+            Commit::Done => {
+                presence.ended(claimed.owner, claimed.epoch);
+                let (id, kind) = (publication.id, &publication.kind);
+                tracing::info!(
+                    job.id = %id, job.kind = %kind, job.attempt = claimed.failures + 1,
+                    job.state = "succeeded", "job ended"
+                );
+                return delivery.ack();
+            }
+            // A hand-back asks the store: it waits for a commit that is still under way, and is
+            // refused if the job has ended or is somebody else's.
+            Commit::Unknown | Commit::Refused => Outcome::Interrupted,
+        };
         let mut transition = self.decide(&claimed, outcome);
         if stop.is_cancelled() {
             transition = transition.under_cancellation();
@@ -96,11 +113,25 @@ impl Executor {
             .await;
     }
 
+    fn ending(&self, id: JobId, claimed: &Claimed) -> Ending {
+        Ending {
+            store: self.store.clone(),
+            queues: self.queues.clone(),
+            fence: Fence {
+                id,
+                owner: claimed.owner,
+                epoch: claimed.epoch,
+            },
+            commit: Arc::new(CommitCell::default()),
+        }
+    }
+
     async fn run(
         &self,
         publication: &Publication,
         claimed: &Claimed,
         stop: &CancellationToken,
+        ending: &Ending,
     ) -> Outcome {
         // Between the claim and here the process may have been frozen: an effect may start only
         // while nobody can have declared us dead.
@@ -117,6 +148,7 @@ impl Executor {
             max_attempts: self.max_attempts(claimed),
             created_at: claimed.created_at,
             cancelled: cancelled.clone(),
+            ending: ending.clone(),
         };
         let payload = publication.payload.clone();
         let work = AssertUnwindSafe(async move { handler.handle(payload, attempt).await });

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{JobId, JobResult};
+use super::transaction::{Ending, Transaction};
+use crate::job::{Failure, JobId, JobResult};
 
 /// A kind of job: its payload's type, and the function that runs it.
 ///
@@ -79,6 +80,7 @@ pub struct Attempt {
     pub(super) max_attempts: u32,
     pub(super) created_at: DateTime<Utc>,
     pub(super) cancelled: CancellationToken,
+    pub(super) ending: Ending,
 }
 
 impl Attempt {
@@ -104,6 +106,16 @@ impl Attempt {
     #[must_use]
     pub const fn created_at(&self) -> DateTime<Utc> {
         self.created_at
+    }
+
+    /// Begins a transaction in the job's own database, in which rows change and the job succeeds
+    /// together or not at all.
+    ///
+    /// # Errors
+    /// When this process has lost the job, or the database does not answer (nothing counted).
+    /// Return it with `?`.
+    pub async fn transaction(&self) -> Result<Transaction, Failure> {
+        self.ending.begin().await
     }
 
     /// Fires when the run's result is no longer wanted: the process must stop, or lost the job;

@@ -11,6 +11,7 @@ mod executor;
 mod gate;
 mod job;
 mod ledger;
+mod next_job;
 mod pointer;
 mod pool;
 mod reconcile;
@@ -19,6 +20,7 @@ mod registry;
 mod running;
 mod schema;
 mod slots;
+mod transaction;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,10 +31,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use job::{Attempt, Invalid, Job};
+pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
 pub use registration::Registration;
 pub use registry::{Handler, Handlers, KindEntry, Registry};
 pub use running::Running;
+pub use transaction::Transaction;
 
 use crate::broker::Broker;
 use crate::config::Queues;

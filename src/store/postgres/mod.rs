@@ -12,6 +12,7 @@ mod control;
 mod day;
 mod door;
 mod drop_day;
+mod effect;
 mod error;
 mod filter;
 mod insert;
@@ -54,6 +55,10 @@ use crate::job::{JobId, JobView, NewJob, ProcessId, Publication, QueueName};
 const CONNECTIONS: u32 = 6;
 /// Connections for slow questions.
 const READS: u32 = 3;
+/// Connections for handlers' transactions; opened as handlers ask for them.
+const EFFECTS: u32 = 8;
+/// How long a handler waits for one of them, behind the transactions of other handlers.
+const QUEUE: Duration = Duration::from_secs(8);
 /// How long to wait for a connection: an outage is told within this time. Enough for a TLS
 /// handshake with a server on another continent.
 const ACQUIRE: Duration = Duration::from_secs(2);
@@ -70,6 +75,8 @@ pub struct PostgresStore {
     reads: PgPool,
     /// One connection of their own, so that no amount of work delays a beat.
     beats: PgPool,
+    /// Handlers' transactions, so that no handler delays anything but other handlers.
+    effects: PgPool,
 }
 
 impl PostgresStore {
@@ -90,18 +97,19 @@ impl PostgresStore {
             // Poolers refuse start-up parameters that they do not know.
             .extra_float_digits(None)
             .disable_statement_logging();
-        let pool = |size| {
+        let pool = |size, patience| {
             PgPoolOptions::new()
                 .max_connections(size)
-                .acquire_timeout(ACQUIRE)
+                .acquire_timeout(patience)
                 // `BEGIN` is the test, see `Tx::begin`.
                 .test_before_acquire(false)
                 .connect_lazy_with(options.clone())
         };
         Ok(Self {
-            pool: pool(CONNECTIONS),
-            reads: pool(READS),
-            beats: pool(1),
+            pool: pool(CONNECTIONS, ACQUIRE),
+            reads: pool(READS, ACQUIRE),
+            beats: pool(1, ACQUIRE),
+            effects: pool(EFFECTS, QUEUE),
         })
     }
 }
@@ -317,8 +325,14 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         // Connections that went silent are left to the operating system.
-        let closed =
-            async { tokio::join!(self.pool.close(), self.reads.close(), self.beats.close()) };
+        let closed = async {
+            tokio::join!(
+                self.pool.close(),
+                self.reads.close(),
+                self.beats.close(),
+                self.effects.close()
+            )
+        };
         drop(tokio::time::timeout(CLOSE, closed).await);
     }
 }

@@ -43,6 +43,13 @@ kind! {
     "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
 }
 kind! {
+    /// A handler's own work, and then the end of its job, which finds its rows as [`HOT`] does.
+    /// Not set anew in between: that would be a round trip while the handler holds its rows. The
+    /// bound is that of each step.
+    EFFECT: 10, "9s",
+    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+}
+kind! {
     /// As [`HOT`]; a late beat, or a late read of beats, counts as none.
     BEAT: 4, "3s",
     "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"

@@ -51,7 +51,35 @@ async fn insert_if(
         return Ok((Vec::new(), None));
     }
     let (mut tx, now) = store.write().await?;
-    let mut known = Known::load(&mut tx, jobs).await?;
+    let (answers, batch) = answers(&mut tx, now, jobs).await?;
+    if !agreed(&answers) {
+        return Ok((answers, None));
+    }
+    let outbox = batch.write(&mut tx, process, now, lease).await?;
+    tx.commit().await?;
+    Ok((answers, outbox))
+}
+
+/// Inserts what is new inside a transaction.
+pub(super) async fn write(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: i64,
+    process: ProcessId,
+    jobs: &[NewJob],
+    lease: Duration,
+) -> sqlx::Result<()> {
+    let (_, batch) = answers(tx, now, jobs).await?;
+    batch.write(tx, process, now, lease).await?;
+    Ok(())
+}
+
+/// What becomes of each job, and those that are new.
+async fn answers<'a>(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: i64,
+    jobs: &'a [NewJob],
+) -> sqlx::Result<(Vec<Inserted>, Batch<'a>)> {
+    let mut known = Known::load(tx, jobs).await?;
     let mut batch = Batch::default();
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -63,12 +91,7 @@ async fn insert_if(
             },
         });
     }
-    if !agreed(&answers) {
-        return Ok((answers, None));
-    }
-    let outbox = batch.write(&mut tx, process, now, lease).await?;
-    tx.commit().await?;
-    Ok((answers, outbox))
+    Ok((answers, batch))
 }
 
 /// A new row; its payload is a slice of the batch's bytes.

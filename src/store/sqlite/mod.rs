@@ -9,6 +9,7 @@ mod claim;
 mod clock;
 mod control;
 mod door;
+mod effect;
 mod error;
 mod insert;
 mod keyring;

@@ -61,9 +61,20 @@ pub(super) async fn record(store: &SqliteStore, records: &[Record]) -> sqlx::Res
         return Ok(Vec::new());
     }
     let (mut tx, now) = store.write().await?;
+    let answers = write(&mut tx, now, records).await?;
+    tx.commit().await?;
+    Ok(answers)
+}
+
+/// Writes ends of runs inside a transaction.
+pub(super) async fn write(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: i64,
+    records: &[Record],
+) -> sqlx::Result<Vec<bool>> {
     // Of two records of one run the first counts: an UPDATE would pick either of them.
     let mut fences = HashSet::new();
-    let runs = runs(&mut tx, records).await?;
+    let runs = runs(tx, records).await?;
     // A row that is gone has no fence that could hold.
     let effective: Vec<(Record, &str)> = records
         .iter()
@@ -80,9 +91,9 @@ pub(super) async fn record(store: &SqliteStore, records: &[Record]) -> sqlx::Res
     let ends_json = rows::batch(&ends)?;
     if ends.iter().any(|end| end.counts) {
         // Before the jobs move: the fence still holds.
-        keep_attempts(&mut tx, &ends_json, now).await?;
+        keep_attempts(tx, &ends_json, now).await?;
     }
-    let mut written = move_jobs(&mut tx, &ends_json, now).await?;
+    let mut written = move_jobs(tx, &ends_json, now).await?;
     let handed_back: Vec<(JobId, i32)> = effective
         .iter()
         .filter(|(record, _)| record.transition == Transition::HandBack)
@@ -93,9 +104,8 @@ pub(super) async fn record(store: &SqliteStore, records: &[Record]) -> sqlx::Res
         .map(|record| written.remove(&fence(record)))
         .collect();
     if !handed_back.is_empty() {
-        outbox::enter(&mut tx, now, Duration::ZERO, true, &handed_back).await?;
+        outbox::enter(tx, now, Duration::ZERO, true, &handed_back).await?;
     }
-    tx.commit().await?;
     Ok(answers.iter().map(Option::is_some).collect())
 }
 

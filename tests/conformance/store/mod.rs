@@ -9,6 +9,7 @@ mod backend;
 mod claiming;
 mod control;
 mod dead_letters;
+mod effects;
 mod history;
 mod keyring;
 mod operating;
@@ -122,6 +123,17 @@ macro_rules! backend {
                     answers_come_in_the_order_of_the_records,
                     one_of_many_recorders_is_believed,
                     the_longest_delay_is_kept,
+                ]
+                effects(migrated): [
+                    effect_and_success_commit_together,
+                    what_is_not_committed_leaves_nothing,
+                    a_lost_claim_begins_nothing,
+                    a_zombie_commits_nothing,
+                    a_burial_waits_for_a_commit_that_has_begun,
+                    a_hand_back_finds_out_about_a_commit,
+                    next_jobs_exist_if_and_only_if_it_succeeds,
+                    a_key_makes_next_jobs_one,
+                    handlers_at_once_all_get_through,
                 ]
                 processes(migrated): [
                     a_process_registers_and_beats,
