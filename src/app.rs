@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use crate::config::{QueueConfig, Queues, SettingError, WorkerSettings};
 use crate::demo::Demo;
+use crate::store::{Balance, Migration};
 use crate::worker::{Job, Registry};
 
 /// A program that runs jobs: the kinds it knows, and the whole command line around them.
@@ -61,6 +62,22 @@ impl App {
         + 'static,
     ) -> Self {
         self.register::<J>(queue, move |settings| context(settings).map(Arc::new))
+    }
+
+    /// Brings tables of its jobs to this program's version, as part of `longshore migrate` and
+    /// `longshore dev`; no other process starts without them. Steps are applied in the order in
+    /// which they are given, each once.
+    #[must_use]
+    pub fn migration(mut self, migration: Migration) -> Self {
+        self.registry.add_migration(migration);
+        self
+    }
+
+    /// Has `longshore doctor` ask whether tables of its jobs add up.
+    #[must_use]
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.registry.add_balance(balance);
+        self
     }
 
     /// What `dev --demo` shows.

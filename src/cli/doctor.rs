@@ -6,6 +6,7 @@ use crate::broker::ObjectStatus;
 use crate::config::{DatabaseUrl, Need, Queues, SettingError, Settings};
 use crate::job::QueueName;
 use crate::store::{ProcessRow, Schema, Store};
+use crate::worker::Registry;
 
 /// Arguments of `longshore doctor`.
 #[derive(Debug, clap::Args)]
@@ -92,7 +93,7 @@ async fn examine(context: &Context, settings: &Settings, findings: &mut Findings
     };
     findings.ok("queues", names(&queues).join(", "));
     examine_kinds(context, settings, &queues, findings);
-    examine_store(settings, findings).await;
+    examine_store(settings, &context.registry, findings).await;
     examine_broker(settings, &queues, findings).await;
 }
 
@@ -126,7 +127,7 @@ fn examine_kinds(context: &Context, settings: &Settings, queues: &Queues, findin
     }
 }
 
-async fn examine_store(settings: &Settings, findings: &mut Findings) {
+async fn examine_store(settings: &Settings, registry: &Registry, findings: &mut Findings) {
     if let Err(missing) = settings.database() {
         return findings.problem("store", named(&missing), &missing.fix);
     }
@@ -145,6 +146,7 @@ async fn examine_store(settings: &Settings, findings: &mut Findings) {
         Ok(Schema::Current) => {
             findings.ok("schema", "up to date");
             examine_work(&*store, findings).await;
+            examine_tables(&*store, registry, findings).await;
         }
         Ok(schema @ Schema::Behind { .. }) => {
             findings.problem("schema", schema.advice(), "longshore migrate");
@@ -155,6 +157,34 @@ async fn examine_store(settings: &Settings, findings: &mut Findings) {
         Err(error) => findings.problem("schema", causes(&error), "see the database's log"),
     }
     store.close().await;
+}
+
+/// The tables of the program's own jobs.
+async fn examine_tables(store: &dyn Store, registry: &Registry, findings: &mut Findings) {
+    match store.missing(registry.migrations()).await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => {
+            let lacks = format!("the tables of {} are missing", missing.join(", "));
+            return findings.problem("schema", lacks, "longshore migrate");
+        }
+        Err(error) => {
+            return findings.problem("schema", causes(&error), "see the database's log");
+        }
+    }
+    for balance in registry.balances() {
+        match store.differences(balance).await {
+            Ok(differences) if differences.is_empty() => {
+                findings.ok(balance.name, "adds up");
+            }
+            Ok(differences) => {
+                for difference in differences {
+                    let fix = "rows were changed by hand, or a backup was restored";
+                    findings.problem(balance.name, difference, fix);
+                }
+            }
+            Err(error) => findings.problem(balance.name, causes(&error), "see the database's log"),
+        }
+    }
 }
 
 async fn examine_work(store: &dyn Store, findings: &mut Findings) {

@@ -16,7 +16,8 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     let settings = context.settings.clone().validate(Need::Operator)?;
     let store = open::store(&settings).await?;
     let version = store.version().await?;
-    let applied = store.migrate().await?;
+    let mut applied = store.migrate().await?;
+    applied += store.extend(context.registry.migrations()).await?;
     store.close().await;
     if args.json {
         context

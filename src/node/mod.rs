@@ -147,7 +147,8 @@ impl Node {
         let server = tokio::spawn(serving);
 
         let stop = &shutdown.drain;
-        startup::wait_for_schema(&*plan.store, plan.migrate, stop).await?;
+        let tables = plan.registry.migrations();
+        startup::wait_for_schema(&*plan.store, tables, plan.migrate, stop).await?;
         let gate = match plan.intake {
             true => Some(startup::open_gate(&plan.store, plan.admin_key, address, stop).await?),
             false => None,

@@ -12,31 +12,50 @@ use crate::config::Secret;
 use crate::intake::{Gate, GateError};
 use crate::job::{Kind, QueueName};
 use crate::liveness::Liveness;
-use crate::store::{NewProcess, Schema, Store};
+use crate::store::{Migration, NewProcess, Schema, Store, StoreResult};
 use crate::worker::Registry;
 
 /// How often something that does not answer at the start is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Waits for a store that answers and checks that its schema is this program's.
+/// What keeps this program from working with the store, if anything.
+async fn look(store: &dyn Store, tables: &[Migration]) -> StoreResult<Option<(String, Schema)>> {
+    let schema = store.schema().await?;
+    if schema != Schema::Current {
+        return Ok(Some((schema.advice(), schema)));
+    }
+    let missing = store.missing(tables).await?;
+    let behind = Schema::Behind {
+        applied: tables.len() - missing.len(),
+        known: tables.len(),
+    };
+    let names = missing.join(", ");
+    let advice = format!("the database lacks the tables of {names}: run `longshore migrate`");
+    Ok((!missing.is_empty()).then_some((advice, behind)))
+}
+
+/// Waits for a store that answers and checks that its schema, and that of the jobs' tables, are
+/// this program's.
 pub(super) async fn wait_for_schema(
     store: &dyn Store,
+    tables: &[Migration],
     migrate: bool,
     stop: &CancellationToken,
 ) -> Result<(), NodeError> {
     let mut told = false;
     loop {
         let answer = stop
-            .run_until_cancelled(store.schema())
+            .run_until_cancelled(look(store, tables))
             .await
             .ok_or(NodeError::Stopped)?;
         match answer {
-            Ok(Schema::Current) => return Ok(()),
-            Ok(Schema::Behind { .. }) if migrate => {
+            Ok(None) => return Ok(()),
+            Ok(Some((_, Schema::Behind { .. }))) if migrate => {
                 store.migrate().await?;
+                store.extend(tables).await?;
                 return Ok(());
             }
-            Ok(schema) => return Err(NodeError::Schema(schema.advice())),
+            Ok(Some((advice, _))) => return Err(NodeError::Schema(advice)),
             Err(error) if error.is_transient() => {
                 if !told {
                     let error: &dyn std::error::Error = &error;

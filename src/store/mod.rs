@@ -8,6 +8,7 @@ mod control;
 mod door;
 mod effect;
 mod error;
+mod extension;
 mod filter;
 mod group_commit;
 mod keyring;
@@ -27,6 +28,7 @@ pub use control::{Control, Depth, Pause, Place, Report, Reported, RunningJob};
 pub use door::Door;
 pub use effect::{Connection, DatabaseError, Effect, Effects, Fence};
 pub use error::{StoreError, StoreResult};
+pub use extension::{Balance, Extensions, Migration};
 pub use filter::{Counts, JobFilter, Page, Retention, Tally};
 pub use group_commit::GroupCommit;
 pub use keyring::{ApiKey, KeyDigest, KeyId, Keyring, NewKey, Scopes};
@@ -199,7 +201,7 @@ pub struct DeadLetter {
 /// one of the batch's values is refused (nothing was committed; bisect).
 #[async_trait]
 pub trait Store:
-    Control + Effects + Keyring + Operations + Door + Send + Sync + fmt::Debug + 'static
+    Control + Effects + Extensions + Keyring + Operations + Door + Send + Sync + fmt::Debug + 'static
 {
     /// How far the schema is from this program's.
     async fn schema(&self) -> StoreResult<Schema>;

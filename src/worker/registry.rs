@@ -12,6 +12,7 @@ use super::schema::PayloadSchema;
 use super::{Attempt, Invalid, Job};
 use crate::config::{Queues, SettingError, WorkerSettings};
 use crate::job::{JobResult, Kind, NameError, Outcome, QueueName};
+use crate::store::{Balance, Migration};
 
 type Checker = fn(&[u8]) -> Result<(), Vec<Invalid>>;
 type Builder =
@@ -75,7 +76,11 @@ impl fmt::Debug for KindEntry {
 
 /// Every kind that this program knows. The intake asks it what is valid; a worker, what to run.
 #[derive(Debug, Default)]
-pub struct Registry(BTreeMap<Kind, KindEntry>);
+pub struct Registry {
+    kinds: BTreeMap<Kind, KindEntry>,
+    migrations: Vec<Migration>,
+    balances: Vec<Balance>,
+}
 
 impl Registry {
     /// Adds a kind whose context is made from the settings, when this process works its queue.
@@ -102,19 +107,41 @@ impl Registry {
                 Ok(Arc::new(TypedHandler::<J> { context }))
             }),
         };
-        self.0.insert(J::KIND.parse()?, entry);
+        self.kinds.insert(J::KIND.parse()?, entry);
         Ok(())
+    }
+
+    /// Adds a step that makes tables of its jobs.
+    pub fn add_migration(&mut self, migration: Migration) {
+        self.migrations.push(migration);
+    }
+
+    /// The steps that make the tables of its jobs, in order.
+    #[must_use]
+    pub fn migrations(&self) -> &[Migration] {
+        &self.migrations
+    }
+
+    /// Adds a question whether tables of its jobs add up.
+    pub fn add_balance(&mut self, balance: Balance) {
+        self.balances.push(balance);
+    }
+
+    /// The questions whether the tables of its jobs add up.
+    #[must_use]
+    pub fn balances(&self) -> &[Balance] {
+        &self.balances
     }
 
     /// The kind of that name.
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<&KindEntry> {
-        self.0.get(kind)
+        self.kinds.get(kind)
     }
 
     /// All kinds, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Kind, &KindEntry)> {
-        self.0.iter()
+        self.kinds.iter()
     }
 
     /// The handlers of all kinds in the queues `names`, with their contexts built.
@@ -129,7 +156,7 @@ impl Registry {
     ) -> Result<Handlers, Vec<SettingError>> {
         let mut handlers = HashMap::new();
         let mut errors = Vec::new();
-        for (kind, entry) in &self.0 {
+        for (kind, entry) in &self.kinds {
             // The queue file may have moved the kind from where it was registered.
             let queue = queues.of_kind(kind).unwrap_or(&entry.queue);
             if names.contains(queue) {

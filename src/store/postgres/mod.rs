@@ -14,6 +14,7 @@ mod door;
 mod drop_day;
 mod effect;
 mod error;
+mod extension;
 mod filter;
 mod insert;
 mod keyring;

@@ -11,6 +11,7 @@ mod control;
 mod door;
 mod effect;
 mod error;
+mod extension;
 mod insert;
 mod keyring;
 mod keys;
