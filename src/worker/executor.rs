@@ -93,12 +93,8 @@ impl Executor {
         let outcome = match ending.commit.get() {
             Commit::None => outcome,
             Commit::Done => {
-                presence.ended(claimed.owner, claimed.epoch);
-                let (id, kind) = (publication.id, &publication.kind);
-                tracing::info!(
-                    job.id = %id, job.kind = %kind, job.attempt = claimed.failures + 1,
-                    job.state = "succeeded", "job ended"
-                );
+                let success = Transition::Succeed { result: None };
+                self.ended(&publication, &claimed, &success, Some(true), &presence);
                 return delivery.ack();
             }
             // A hand-back asks the store: it waits for a commit that is still under way, and is
@@ -231,16 +227,27 @@ impl Executor {
             transition: transition.clone(),
         };
         let kept = self.ledger.record(record).await;
-        presence.ended(claimed.owner, claimed.epoch);
-        if kept == Some(true) && transition.target().is_final() {
-            self.flow.finished(&self.queue);
-        }
-        report(publication, claimed, &transition, kept);
+        self.ended(publication, claimed, &transition, kept, presence);
         match kept {
             None => drop(delivery),
             Some(true) if matches!(transition, Transition::Die { .. }) => delivery.reject(),
             Some(_) => delivery.ack(),
         }
+    }
+
+    fn ended(
+        &self,
+        publication: &Publication,
+        claimed: &Claimed,
+        transition: &Transition,
+        kept: Option<bool>,
+        presence: &Presence,
+    ) {
+        presence.ended(claimed.owner, claimed.epoch);
+        if kept == Some(true) && transition.target().is_final() {
+            self.flow.finished(&self.queue);
+        }
+        report(publication, claimed, transition, kept);
     }
 }
 

@@ -3,6 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
     missing_docs,
     reason = "tests"
 )]
@@ -17,5 +19,6 @@ mod inventory;
 mod handlers;
 mod histories;
 mod hot;
+mod kills;
 mod rules;
 mod site;

@@ -129,6 +129,9 @@ mod tests {
     #[test]
     fn each_bad_field_of_a_reservation_is_named() {
         let item = json!({"sku": "a", "quantity": 1});
+        let many: Vec<Value> = (0..501)
+            .map(|n| json!({"sku": format!("sku-{n}"), "quantity": 1}))
+            .collect();
         let table = [
             (json!({"order": "o", "items": [item]}), vec![]),
             (
@@ -143,15 +146,7 @@ mod tests {
                 vec!["/order"],
             ),
             (json!({"order": "o", "items": []}), vec!["/items"]),
-            (
-                json!({"order": "o", "items": vec![item.clone(); 501]}).clone(),
-                {
-                    let mut all = vec!["/items".to_owned()];
-                    all.extend((1..500).map(|n| format!("/items/{n}/sku")));
-                    let all: Vec<&'static str> = all.into_iter().map(|s| &*s.leak()).collect();
-                    all
-                },
-            ),
+            (json!({"order": "o", "items": many}), vec!["/items"]),
             (
                 json!({"order": "o", "items": [item, item]}),
                 vec!["/items/1/sku"],

@@ -253,7 +253,12 @@ pub(crate) async fn a_key_makes_next_jobs_one(world: &World) {
         let (id, claimed) = world.running().await;
         let next = keyed();
         let mut effect = begun(world, id, &claimed).await;
-        assert!(effect.succeed(None, &[next.clone()]).await.unwrap());
+        assert!(
+            effect
+                .succeed(None, std::slice::from_ref(&next))
+                .await
+                .unwrap()
+        );
         effect.commit().await.unwrap();
         accepted.push(world.store.job(next.id).await.unwrap().is_some());
     }
