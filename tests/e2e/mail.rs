@@ -157,6 +157,9 @@ async fn a_thousand_mails_arrive_once_each_spread_over_two_workers() {
         "longshore.email",
         "longshore.email.dead",
         "longshore.email.high",
+        "longshore.inventory",
+        "longshore.inventory.dead",
+        "longshore.inventory.high",
     ];
     until("nothing is left on the broker", PATIENCE, async || {
         let mut arguments = vec!["-q", "--no-table-headers", "list_queues"];
