@@ -123,6 +123,10 @@ pub fn decide(
             after: not_before(cooldown.mul_f64(1.0 + random.clamp(0.0, 1.0))),
             error: failure.error,
         },
+        ErrorClass::Waiting => Transition::Postpone {
+            after: failure.after.unwrap_or(cooldown),
+            error: failure.error,
+        },
         ErrorClass::Retryable | ErrorClass::Timeout | ErrorClass::Panic => {
             if run.attempt >= run.max_attempts {
                 Transition::Die {
@@ -231,6 +235,13 @@ mod tests {
                 State::Retrying,
                 Some(COOLDOWN),
             ),
+            (
+                "under way",
+                Err(Failure::waiting("x", "y", seconds(2))).into(),
+                3,
+                State::Retrying,
+                Some(seconds(2)),
+            ),
         ];
         for (name, outcome, attempt, state, after) in table {
             let transition = decided(outcome, attempt, 3);
@@ -286,7 +297,8 @@ mod tests {
         fn every_decision_is_a_legal_move_and_only_exhaustion_or_permanence_kills(
             class in prop_oneof![
                 Just(ErrorClass::Retryable), Just(ErrorClass::Timeout), Just(ErrorClass::Panic),
-                Just(ErrorClass::Permanent), Just(ErrorClass::Unavailable), Just(ErrorClass::Invalid),
+                Just(ErrorClass::Permanent), Just(ErrorClass::Unavailable), Just(ErrorClass::Waiting),
+                Just(ErrorClass::Invalid),
             ],
             attempt in 1u32..20, max_attempts in 1u32..20, random in 0.0f64..1.0,
             after in proptest::option::of(0u64..10_000),

@@ -22,6 +22,8 @@ pub enum ErrorClass {
     Permanent,
     /// Something the job needs is down; counts no attempt.
     Unavailable,
+    /// Something outside is under way and has not come to its end; counts no attempt.
+    Waiting,
     /// The message or payload cannot be understood: dead at once.
     Invalid,
 }
@@ -36,6 +38,7 @@ impl ErrorClass {
             Self::Panic => "panic",
             Self::Permanent => "permanent",
             Self::Unavailable => "unavailable",
+            Self::Waiting => "waiting",
             Self::Invalid => "invalid",
         }
     }
@@ -48,6 +51,7 @@ impl ErrorClass {
             Self::Panic,
             Self::Permanent,
             Self::Unavailable,
+            Self::Waiting,
             Self::Invalid,
         ]
         .into_iter()
@@ -116,6 +120,7 @@ mod tests {
             ErrorClass::Panic,
             ErrorClass::Permanent,
             ErrorClass::Unavailable,
+            ErrorClass::Waiting,
             ErrorClass::Invalid,
         ] {
             assert_eq!(ErrorClass::from_name(class.as_str()), class);

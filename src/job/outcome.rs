@@ -61,6 +61,12 @@ impl Failure {
         Self::of(ErrorClass::Unavailable, code, &message)
     }
 
+    /// Ask again after `delay`: something outside that this job waits for is under way. Counts no
+    /// attempt, and says of no dependency that it is down.
+    pub fn waiting(code: &str, message: impl fmt::Display, delay: Duration) -> Self {
+        Self::of(ErrorClass::Waiting, code, &message).after(delay)
+    }
+
     /// Not before `delay` from now, when the retry policy alone would be earlier.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {

@@ -70,6 +70,10 @@ pub trait Effect: Send + Sync + fmt::Debug {
     /// the owner's. False: the claim was lost and nothing was written.
     async fn succeed(&mut self, result: Option<&Value>, next: &[NewJob]) -> StoreResult<bool>;
 
+    /// Locks the job's row and checks the fence, for a commit that leaves the job running. False:
+    /// the claim was lost. As after [`Effect::succeed`], nothing but the commit may follow.
+    async fn hold(&mut self) -> StoreResult<bool>;
+
     /// Commits. After [`StoreError::Unavailable`] nobody knows whether it did; a hand-back under
     /// the same fence finds out, because it waits for the row.
     async fn commit(self: Box<Self>) -> StoreResult<()>;

@@ -140,6 +140,7 @@ impl Executor {
         let cancelled = CancellationToken::new();
         let attempt = Attempt {
             job_id: publication.id,
+            dispatch: publication.dispatch,
             number: claimed.failures + 1,
             max_attempts: self.max_attempts(claimed),
             created_at: claimed.created_at,

@@ -76,6 +76,7 @@ impl fmt::Display for Invalid {
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub(super) job_id: JobId,
+    pub(super) dispatch: i32,
     pub(super) number: u32,
     pub(super) max_attempts: u32,
     pub(super) created_at: DateTime<Utc>,
@@ -88,6 +89,13 @@ impl Attempt {
     #[must_use]
     pub const fn job_id(&self) -> JobId {
         self.job_id
+    }
+
+    /// Raised each time the job is sent on its way: at first, after a retry or a wait, when it is
+    /// sent back from the dead letters. Runs that follow a crash or a hand-back have the same.
+    #[must_use]
+    pub const fn dispatch(&self) -> i32 {
+        self.dispatch
     }
 
     /// The number of this run, 1-based; runs that did not count are not numbered.

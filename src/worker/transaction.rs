@@ -221,6 +221,27 @@ impl Transaction {
         }
     }
 
+    /// Commits everything while the job goes on: a step of a protocol with somebody else, which a
+    /// later run must know of. It is fenced like the success. Next jobs belong to the success;
+    /// those that were submitted to this transaction are not started.
+    ///
+    /// # Errors
+    /// When the claim was lost, or the database failed; then nobody knows whether it took, and
+    /// the next run must look.
+    pub async fn commit(mut self) -> Result<(), Failure> {
+        match self.effect.hold().await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.commit.set(Commit::Refused);
+                self.effect.roll_back().await;
+                return Err(lost());
+            }
+            Err(error) => return Err(Failure::from_store(&error)),
+        }
+        let committed = self.effect.commit().await;
+        committed.map_err(|error| Failure::from_store(&error))
+    }
+
     /// Takes everything back and keeps the connection for the next handler. Dropping the
     /// transaction takes everything back, too, but may cost the connection.
     pub async fn roll_back(self) {

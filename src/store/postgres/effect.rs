@@ -75,6 +75,24 @@ impl Effect for PostgresEffect {
         within(&EFFECT, succeed(tx, fence, result, next)).await
     }
 
+    async fn hold(&mut self) -> StoreResult<bool> {
+        let (tx, fence) = (&mut self.tx, self.fence);
+        within(&EFFECT, async {
+            // Whoever would move the job waits; whoever only reads or locks it likewise does not.
+            let held = sqlx::query(
+                "SELECT FROM longshore.live
+                 WHERE id = $1 AND owner = $2 AND epoch = $3 AND state = 2 FOR SHARE",
+            )
+            .bind(fence.id.uuid())
+            .bind(fence.owner.0)
+            .bind(fence.epoch)
+            .fetch_optional(&mut **tx)
+            .await?;
+            Ok::<_, Fault>(held.is_some())
+        })
+        .await
+    }
+
     async fn commit(self: Box<Self>) -> StoreResult<()> {
         within(&EFFECT, self.tx.end(Ok(()))).await
     }

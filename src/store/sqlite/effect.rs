@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::error::classify;
 use super::{SqliteStore, clock, insert, record};
@@ -25,18 +25,22 @@ impl Effects for SqliteStore {
 
 async fn begin(store: &SqliteStore, fence: Fence) -> sqlx::Result<Option<Box<dyn Effect>>> {
     let (mut tx, _) = store.write().await?;
+    Ok(match holds(&mut tx, fence).await? {
+        true => Some(Box::new(SqliteEffect { tx, fence })),
+        false => None,
+    })
+}
+
+async fn holds(tx: &mut SqliteConnection, fence: Fence) -> sqlx::Result<bool> {
     let held: Option<i64> = sqlx::query_scalar(
         "SELECT 1 FROM job WHERE id = ?1 AND owner = ?2 AND epoch = ?3 AND state = 2",
     )
     .bind(fence.id.uuid())
     .bind(fence.owner.0)
     .bind(fence.epoch)
-    .fetch_optional(&mut *tx)
+    .fetch_optional(tx)
     .await?;
-    Ok(match held {
-        Some(_) => Some(Box::new(SqliteEffect { tx, fence })),
-        None => None,
-    })
+    Ok(held.is_some())
 }
 
 #[derive(Debug)]
@@ -57,6 +61,11 @@ impl Effect for SqliteEffect {
 
     async fn succeed(&mut self, result: Option<&Value>, next: &[NewJob]) -> StoreResult<bool> {
         self.end(result, next).await.map_err(classify)
+    }
+
+    async fn hold(&mut self) -> StoreResult<bool> {
+        // The only writer holds everything already.
+        holds(&mut self.tx, self.fence).await.map_err(classify)
     }
 
     async fn commit(self: Box<Self>) -> StoreResult<()> {

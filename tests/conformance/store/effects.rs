@@ -309,3 +309,36 @@ pub(crate) async fn handlers_at_once_all_get_through(world: &World) {
     effect.roll_back().await;
     assert!(world.record(id, &claimed, succeed()).await);
 }
+
+pub(crate) async fn a_step_commits_while_the_job_goes_on(world: &World) {
+    table(world).await;
+    let (id, claimed) = world.running().await;
+    let mut step = begun(world, id, &claimed).await;
+    execute(&mut step, EFFECT).await;
+    assert!(step.hold().await.unwrap());
+    step.commit().await.unwrap();
+    assert_eq!(world.view(id).await.state, State::Running);
+    assert_eq!(effects(world).await, 1);
+    let mut end = begun(world, id, &claimed).await;
+    execute(&mut end, EFFECT).await;
+    assert!(end.succeed(None, &[]).await.unwrap());
+    end.commit().await.unwrap();
+    assert_eq!(world.view(id).await.state, State::Succeeded);
+    assert_eq!(effects(world).await, 2);
+    if world.store.version().await.unwrap().starts_with("SQLite") {
+        // Nobody can take the job away while the only writer is held.
+        return;
+    }
+    let zombie = world.register("host/3").await;
+    let id = world.queued().await;
+    let longshore::store::Claim::Won(claimed) = world.claim(zombie, id, 1).await else {
+        panic!("free");
+    };
+    let mut step = begun(world, id, &claimed).await;
+    execute(&mut step, EFFECT).await;
+    let counter = world.counter(zombie).await;
+    assert_eq!(world.store.bury(zombie, counter).await.unwrap(), Some(1));
+    assert!(!step.hold().await.unwrap());
+    step.roll_back().await;
+    assert_eq!(effects(world).await, 2);
+}

@@ -129,6 +129,7 @@ macro_rules! backend {
                     what_is_not_committed_leaves_nothing,
                     a_lost_claim_begins_nothing,
                     a_zombie_commits_nothing,
+                    a_step_commits_while_the_job_goes_on,
                     a_burial_waits_for_a_commit_that_has_begun,
                     a_hand_back_finds_out_about_a_commit,
                     next_jobs_exist_if_and_only_if_it_succeeds,
