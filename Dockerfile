@@ -26,6 +26,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /build/target/release/longshore /usr/local/bin/longshore
+# Embedded data, and the sandbox's: a volume mounted there is the program's own.
+RUN install -d -o 10001 -g 10001 /var/lib/longshore
 COPY queues.toml LICENSE-MIT LICENSE-APACHE /usr/share/longshore/
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001

@@ -22,7 +22,12 @@ use support::places;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The services that can be scaled.
-const SCALABLE: [&str; 3] = ["intake", "email-worker", "inventory-worker"];
+const SCALABLE: [&str; 4] = [
+    "intake",
+    "email-worker",
+    "inventory-worker",
+    "payment-worker",
+];
 
 /// The services as Compose resolves them, with nothing set in the environment or in `.env`.
 fn services() -> &'static Map<String, Value> {

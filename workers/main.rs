@@ -3,15 +3,21 @@
 mod demo;
 mod email;
 mod inventory;
+mod payment;
 
 use std::process::ExitCode;
 
 use email::{Mailer, SendEmail};
 use inventory::{AdjustStock, CommitStock, ReleaseStock, ReserveStock};
+use payment::{Cashier, ChargePayment, RefundPayment};
 
 fn main() -> ExitCode {
     longshore::App::new()
         .job_with::<SendEmail>("email", Mailer::for_jobs)
+        .job_with::<ChargePayment>("payment", Cashier::for_jobs)
+        .job_with::<RefundPayment>("payment", Cashier::for_jobs)
+        .migration(payment::TABLES)
+        .balance(payment::BALANCE)
         .job::<AdjustStock>("inventory", ())
         .job::<ReserveStock>("inventory", ())
         .job::<CommitStock>("inventory", ())

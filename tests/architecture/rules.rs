@@ -82,7 +82,7 @@ const KEPT_IN: [(&str, &[&str]); 5] = [
     ("lapin", &["src/broker/amqp/"]),
     ("deadpool_lapin", &["src/broker/amqp/"]),
     // One place decides what is tried again and where a key may go.
-    ("reqwest", &["src/client/"]),
+    ("reqwest", &["src/client/", "workers/payment/gateway/"]),
     // Handlers whose effect is SQL commit it with the job's end.
     ("sqlx", &["src/store/", "workers/"]),
 ];

@@ -160,6 +160,9 @@ async fn a_thousand_mails_arrive_once_each_spread_over_two_workers() {
         "longshore.inventory",
         "longshore.inventory.dead",
         "longshore.inventory.high",
+        "longshore.payment",
+        "longshore.payment.dead",
+        "longshore.payment.high",
     ];
     until("nothing is left on the broker", PATIENCE, async || {
         let mut arguments = vec!["-q", "--no-table-headers", "list_queues"];

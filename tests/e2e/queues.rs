@@ -99,7 +99,8 @@ async fn queues_and_workers_tell_what_they_do() {
         (&json!("dev"), &json!(env!("CARGO_PKG_VERSION")))
     );
     assert!(
-        me["beat_age"].as_f64().unwrap() < 60.0 && me["queues"] == json!(["email", "inventory"])
+        me["beat_age"].as_f64().unwrap() < 60.0
+            && me["queues"] == json!(["email", "inventory", "payment"])
     );
     let (code, out, _) = dev.run(&["queues", "list", "email", "--json"]).await;
     assert_eq!((code, out.lines().count()), (Some(0), 1));

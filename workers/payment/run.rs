@@ -1,0 +1,75 @@
+use std::time::Duration;
+
+use longshore::job::{Failure, JobId};
+use longshore::worker::Attempt;
+
+use super::gateway::{Advice, Gateway, GatewayError};
+use super::ledger::Ledger;
+
+/// How long a payment is left alone that the bank has not answered yet.
+pub(crate) const POLL: Duration = Duration::from_secs(5);
+/// How often a run starts over because others changed the row under it.
+pub(super) const TURNS: u32 = 16;
+
+/// A run of a payment job: who asks, and whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) gateway: &'a dyn Gateway,
+    pub(crate) ledger: &'a dyn Ledger,
+    pub(crate) who: Who,
+}
+
+/// Which run of which job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) job: JobId,
+    pub(crate) dispatch: i32,
+    /// A counted failure of this run is the job's end.
+    pub(crate) last: bool,
+}
+
+impl Who {
+    pub(crate) fn of(attempt: &Attempt) -> Self {
+        Self {
+            job: attempt.job_id(),
+            dispatch: attempt.dispatch(),
+            last: attempt.number() >= attempt.max_attempts(),
+        }
+    }
+}
+
+impl Run<'_> {
+    /// What the job does about an error when nothing is in doubt: no money has moved, and none
+    /// will.
+    pub(super) fn failure(&self, error: &GatewayError) -> Failure {
+        let failure = match error.advice {
+            Advice::Declined | Advice::Permanent => Failure::permanent(&error.code, error),
+            Advice::Retry => Failure::retry(&error.code, error),
+            Advice::Unavailable => Failure::unavailable(&error.code, error),
+        };
+        match error.after {
+            Some(after) => failure.after(after),
+            None => failure,
+        }
+    }
+
+    /// What the job does about an error when money may have moved: it must not end, whatever the
+    /// gateway advises, before it knows.
+    pub(super) fn doubt(&self, error: &GatewayError) -> Failure {
+        let counts = error.advice == Advice::Retry && !self.who.last;
+        if counts {
+            return self.failure(error);
+        }
+        let failure = Failure::unavailable(&error.code, error);
+        match error.after {
+            Some(after) => failure.after(after),
+            None => failure,
+        }
+    }
+
+    /// Others change the row as fast as this run reads it.
+    pub(super) fn contended() -> Failure {
+        let message = "other jobs work on the same payment; this one waits for them";
+        Failure::waiting("payment_contended", message, Duration::from_secs(1))
+    }
+}
