@@ -19,6 +19,7 @@ mod support;
 
 mod bench;
 mod classes;
+mod embedded;
 mod fate;
 mod faults;
 mod gateway;
