@@ -68,12 +68,13 @@ BEGIN
         fix := 'Put what nobody searches for into the payload.';
     ELSIF array_ndims(tags) > 1
         OR EXISTS (SELECT FROM unnest(tags) AS t (tag)
-                   WHERE tag IS NULL OR octet_length(tag) NOT BETWEEN 1 AND 100) THEN
-        wrong := 'tags: one of them is not 1 to 100 bytes long';
+                   WHERE tag IS NULL OR char_length(tag) NOT BETWEEN 1 AND 100) THEN
+        wrong := 'tags: one of them is not 1 to 100 characters long';
         fix := 'tags is a plain array, as ARRAY[''customer-7'', ''import''].';
-    ELSIF octet_length(idempotency_key) NOT BETWEEN 1 AND 255 THEN
-        wrong := format('idempotency_key: %s bytes long', octet_length(idempotency_key));
-        fix := 'A key is 1 to 255 bytes long; NULL is none.';
+    -- What a header's value can be, so that a key can travel through any door.
+    ELSIF idempotency_key COLLATE "C" !~ '^[!-~]([ -~]{0,253}[!-~])?$' THEN
+        wrong := 'idempotency_key: must be 1 to 255 printable ASCII characters, with no space at either end';
+        fix := 'NULL is no key.';
     END IF;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'longshore.submit: %', wrong
@@ -153,8 +154,10 @@ BEGIN
     IF submit.idempotency_key IS NOT NULL THEN
         -- Keys belong to the role that logged in.
         owner_of_key := longshore.take_key('sql:' || session_user, submit.idempotency_key,
-            sha256(convert_to(jsonb_build_array(submit.kind, submit.payload, submit.run_at,
-                submit.delay, submit.priority, submit.max_attempts, labels)::text, 'UTF8')),
+            -- In seconds: as texts they would depend on the session's TimeZone and IntervalStyle.
+            sha256(convert_to(jsonb_build_array(submit.kind, submit.payload,
+                extract(epoch FROM submit.run_at), extract(epoch FROM submit.delay),
+                submit.priority, submit.max_attempts, labels)::text, 'UTF8')),
             id, moment);
         IF owner_of_key <> id THEN
             RETURN owner_of_key;

@@ -2,6 +2,7 @@
 
 mod connections;
 mod door;
+mod door_refusals;
 mod partitions;
 mod races;
 
