@@ -73,16 +73,18 @@ pub fn read_batch(
         BatchForm::Lines => lines(body)?,
     };
     if items.is_empty() || items.len() > MAX_BATCH {
-        let message = format!(
-            "a batch is 1 to {MAX_BATCH} jobs; these are {}",
-            items.len()
-        );
+        // Lines are not counted further than needed.
+        let given = match items.len() {
+            0 => "0".to_owned(),
+            _ => format!("more than {MAX_BATCH}"),
+        };
+        let message = format!("a batch is 1 to {MAX_BATCH} jobs; these are {given}");
         return Err(Refusal::Invalid(vec![FieldError::new("", message)]));
     }
     let mut jobs = Vec::with_capacity(items.len());
     let mut errors = Vec::new();
-    for (at, item) in items.iter().enumerate() {
-        match read_item(item, owner, registry, queues) {
+    for (at, item) in items.into_iter().enumerate() {
+        match item.and_then(|item| read_item(item, owner, registry, queues)) {
             Ok(job) => jobs.push(job),
             Err(wrong) => {
                 let room = MANY_ERRORS.saturating_sub(errors.len()).max(1);
@@ -99,53 +101,60 @@ pub fn read_batch(
     }
 }
 
-fn array(body: &[u8]) -> Result<Vec<&str>, Refusal> {
-    json::canonical(body)?;
+/// The text of one job, or what in it can be read in two ways.
+type Item<'a> = Result<&'a str, Vec<FieldError>>;
+
+fn array(body: &[u8]) -> Result<Vec<Item<'_>>, Refusal> {
+    let flaw = json::canonical(body).err();
+    if let Some(flaw @ JsonFlaw::Syntax { .. }) = flaw {
+        return Err(flaw.into());
+    }
     let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| {
         let message = "a batch is a JSON array of jobs";
         Refusal::Invalid(vec![FieldError::new("", message)])
     })?;
-    Ok(items.into_iter().map(RawValue::get).collect())
+    let texts = items.into_iter().map(RawValue::get);
+    match flaw {
+        None => Ok(texts.map(Ok).collect()),
+        // Not every flaw of the whole is told: each item is asked for its own.
+        Some(_) => texts.take(MAX_BATCH + 1).map(item).collect(),
+    }
+}
+
+fn item(text: &str) -> Result<Item<'_>, Refusal> {
+    match json::canonical(text.as_bytes()).map_err(Refusal::from) {
+        Ok(_) => Ok(Ok(text)),
+        Err(Refusal::Invalid(errors)) => Ok(Err(errors)),
+        Err(other) => Err(other),
+    }
 }
 
 /// Each line is checked by itself, and errors speak of lines and positions of the whole.
-fn lines(body: &[u8]) -> Result<Vec<&str>, Refusal> {
+fn lines(body: &[u8]) -> Result<Vec<Item<'_>>, Refusal> {
     let mut items = Vec::new();
-    let mut ambiguous = Vec::new();
     for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        match json::canonical(line) {
-            Ok(_) => {}
-            Err(JsonFlaw::Syntax {
+        items.push(match json::canonical(line).map_err(Refusal::from) {
+            Ok(_) => Ok(std::str::from_utf8(line).unwrap_or_default()),
+            Err(Refusal::Invalid(errors)) => Err(errors),
+            Err(Refusal::Malformed {
                 message, column, ..
             }) => {
                 return Err(Refusal::Malformed {
-                    message: message.to_owned(),
+                    message,
                     line: number + 1,
                     column,
                 });
             }
-            Err(JsonFlaw::Ambiguous(flaws)) => {
-                let pointer = format!("/{}", items.len());
-                ambiguous.extend(
-                    flaws
-                        .into_iter()
-                        .map(|(inner, message)| FieldError::new(inner, message).within(&pointer)),
-                );
-            }
-        }
-        items.push(std::str::from_utf8(line).unwrap_or_default());
+            Err(other) => return Err(other),
+        });
         if items.len() > MAX_BATCH {
             break;
         }
     }
-    if ambiguous.is_empty() {
-        Ok(items)
-    } else {
-        Err(Refusal::Invalid(ambiguous))
-    }
+    Ok(items)
 }
 
 fn read_item(

@@ -19,7 +19,7 @@ pub use fields::{FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
 pub use pulse::Pulse;
 pub use queues::{ControlError, Lanes, QueueView, QueueWorker, Rates, pause, queues, resume};
-pub use submission::Submission;
+pub use submission::{Submission, moment};
 pub use view::complete;
 pub use waiter::Waiter;
 pub use workers::{WorkerView, workers};

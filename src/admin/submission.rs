@@ -7,9 +7,10 @@ use serde_json::json as value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::batch::{is_key, key_rule};
 use super::fields::{FieldError, Fields, Refusal};
 use crate::config::{Queues, closest};
-use crate::job::{Kind, MAX_PAYLOAD, NewJob, Priority, Start, json};
+use crate::job::{Kind, MAX_PAYLOAD, NewJob, Priority, Start, UniqueKey, json};
 use crate::worker::{KindEntry, Registry};
 
 /// Highest `max_attempts` of a job.
@@ -90,11 +91,27 @@ impl Submission {
         draft.check(errors, registry, queues)
     }
 
-    /// Checks everything that can be checked at the door, all errors at once.
+    /// Checks everything that can be checked at the door, all errors at once: the payload as
+    /// strictly as [`Submission::read`], and the idempotency key, which is `owner`'s.
     ///
     /// # Errors
     /// `UnknownKind`, or `Invalid` with every wrong field.
-    pub fn into_job(self, registry: &Registry, queues: &Queues) -> Result<NewJob, Refusal> {
+    pub fn into_job(
+        self,
+        owner: &str,
+        key: Option<String>,
+        registry: &Registry,
+        queues: &Queues,
+    ) -> Result<NewJob, Refusal> {
+        let mut errors = json_errors(self.payload.get());
+        if key.as_deref().is_some_and(|key| !is_key(key)) {
+            errors.push(FieldError::new("/idempotency_key", key_rule()));
+        }
+        let unique = key.map(|key| UniqueKey {
+            scope: owner.to_owned(),
+            key,
+            fingerprint: Self::fingerprint(&serde_json::to_vec(&self).unwrap_or_default()),
+        });
         let draft = Draft {
             kind: Some(self.kind),
             payload: Some(self.payload),
@@ -104,7 +121,8 @@ impl Submission {
             max_attempts: self.max_attempts,
             tags: self.tags,
         };
-        draft.check(Vec::new(), registry, queues)
+        let job = draft.check(errors, registry, queues)?;
+        Ok(NewJob { unique, ..job })
     }
 
     /// A digest of what is asked for, the same for whatever says the same: SHA-256 of the
@@ -144,10 +162,7 @@ impl Draft {
         let run_at: Option<String> = fields.optional("run_at", MOMENT);
         let run_at = run_at.and_then(|text| {
             let moment = moment(&text);
-            if moment.is_none() {
-                fields.refuse("run_at", &format!("must be {MOMENT}"));
-            }
-            moment
+            moment.map_err(|rule| fields.refuse("run_at", &rule)).ok()
         });
         let limit = format!("a whole number from 1 to {MAX_ATTEMPTS}");
         Self {
@@ -250,6 +265,19 @@ impl Draft {
     }
 }
 
+/// What makes a payload ambiguous or no JSON, where no reader of a whole body has looked: such a
+/// payload would be another one to the worker than to who sent it.
+pub(super) fn json_errors(payload: &str) -> Vec<FieldError> {
+    let flaw = json::canonical(payload.as_bytes()).err().map(Refusal::from);
+    let errors = match flaw {
+        None => Vec::new(),
+        Some(Refusal::Invalid(errors)) => errors,
+        Some(other) => vec![FieldError::new("", other.to_string())],
+    };
+    let within = errors.into_iter().map(|error| error.within("/payload"));
+    within.collect()
+}
+
 fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
     let size = payload.len();
     if size > MAX_PAYLOAD {
@@ -264,9 +292,14 @@ fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
 }
 
 /// A moment in RFC 3339, which always has a zone; to the microsecond, as stores keep it.
-fn moment(text: &str) -> Option<DateTime<Utc>> {
-    let moment = DateTime::parse_from_rfc3339(text).ok()?;
-    DateTime::from_timestamp_micros(moment.timestamp_micros())
+///
+/// # Errors
+/// What it must be.
+pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let moment = DateTime::parse_from_rfc3339(text).ok();
+    moment
+        .and_then(|moment| DateTime::from_timestamp_micros(moment.timestamp_micros()))
+        .ok_or_else(|| format!("must be {MOMENT}"))
 }
 
 fn no_such_kind(kind: &Kind, registry: &Registry) -> String {

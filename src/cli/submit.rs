@@ -4,9 +4,9 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::{CliError, Context, open, show};
-use crate::admin::{Refusal, Submission, Waiter, complete};
+use crate::admin::{Refusal, Submission, Waiter, complete, moment};
 use crate::config::{Need, Queues};
-use crate::job::{JobId, JobView, NewJob, Priority, State, UniqueKey};
+use crate::job::{JobId, JobView, NewJob, Priority, State};
 use crate::store::{Inserted, NewProcess, Role, Store};
 
 /// Arguments of `longshore submit`.
@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[arg(long)]
     pub(super) idempotency_key: Option<String>,
     /// Not before this moment (RFC 3339, with a time zone)
-    #[arg(long, conflicts_with = "delay")]
+    #[arg(long, conflicts_with = "delay", value_parser = moment)]
     pub(super) run_at: Option<chrono::DateTime<chrono::Utc>>,
     /// Not before this long from now, as 30s or 10m
     #[arg(long)]
@@ -73,13 +73,19 @@ async fn here(context: &Context, args: &Args) -> Result<JobView, CliError> {
     if args.wait {
         Waiter::start(store.clone()).wait(id, Duration::MAX).await;
     }
-    let job = store.job(id).await?;
+    let job = store.job(id).await;
     store.close().await;
+    let job = job.map_err(|error| accepted_but(id, "reading it failed", &error.into()))?;
     let Some(mut job) = job else {
         return Err(CliError::message(format!("job {id} has vanished")));
     };
     complete(&mut job, &queues);
     Ok(job)
+}
+
+/// What went wrong after a job was accepted, with its id: it runs all the same.
+pub(super) fn accepted_but(id: JobId, what: &str, error: &CliError) -> CliError {
+    CliError::message(format!("accepted as {id}; {what}: {}", error.text()))
 }
 
 impl Args {
@@ -100,16 +106,10 @@ fn read_job(context: &Context, args: &Args, queues: &Queues) -> Result<NewJob, C
         max_attempts: args.max_attempts,
         tags: args.tags.clone(),
     };
-    let asked = serde_json::to_vec(&submission).map_err(CliError::failed)?;
-    let mut job = submission
-        .into_job(&context.registry, queues)
-        .map_err(|refusal| refused(&refusal))?;
-    job.unique = args.idempotency_key.clone().map(|key| UniqueKey {
-        scope: "operator".to_owned(),
-        key,
-        fingerprint: Submission::fingerprint(&asked),
-    });
-    Ok(job)
+    let key = args.idempotency_key.clone();
+    submission
+        .into_job("operator", key, &context.registry, queues)
+        .map_err(|refusal| refused(&refusal))
 }
 
 fn refused(refusal: &Refusal) -> CliError {
@@ -173,7 +173,8 @@ async fn insert(store: &dyn Store, job: NewJob) -> Result<JobId, CliError> {
     let inserted = store
         .insert(me, std::slice::from_ref(&job), Duration::ZERO)
         .await;
-    store.retire(me).await?;
+    // What is not retired is found dead later, which does not matter to the job.
+    let _ = store.retire(me).await;
     match inserted?.jobs.first() {
         Some(Inserted::Accepted { .. }) => Ok(job.id),
         Some(Inserted::Replayed { id }) => Ok(*id),

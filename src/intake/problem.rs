@@ -71,7 +71,7 @@ impl From<Refusal> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_data() {
-            let detail = "the store refused a value of this job";
+            let detail = "the store refused a value of the request";
             return Self::new(problems::UNSTORABLE, detail);
         }
         tracing::warn!(error = &error as &dyn std::error::Error, "request failed");

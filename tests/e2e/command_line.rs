@@ -7,7 +7,9 @@ use crate::support::wait::PATIENCE;
 async fn wrong_usage_ends_with_2_and_names_the_fix() {
     let dev = Dev::start().await;
     let payload = mail("x").to_string();
-    let table: [(&[&str], &str); 9] = [
+    let twice = payload.replacen('{', "{\"subject\":\"\",", 1);
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let table: [(&[&str], &str); 14] = [
         (&["sumbit"], "submit"),
         (&["submit", "email.sned", "{}"], "email.send"),
         (&["submit", "email.send", "{"], "PAYLOAD"),
@@ -16,6 +18,26 @@ async fn wrong_usage_ends_with_2_and_names_the_fix() {
         (
             &["submit", "email.send", &payload, "--delay", "soon"],
             "--delay",
+        ),
+        (
+            &["submit", "email.send", &payload, "--idempotency-key", ""],
+            "--idempotency-key: must be 1 to 255",
+        ),
+        (
+            &["submit", "email.send", &payload, "--idempotency-key", "é"],
+            "printable ASCII",
+        ),
+        (&["submit", "email.send", &twice], "PAYLOAD /subject: "),
+        (&["submit", "email.send", &deep], "64 levels"),
+        (
+            &[
+                "submit",
+                "email.send",
+                &payload,
+                "--run-at",
+                "2030-01-31T12:00:00",
+            ],
+            "with a time zone, like",
         ),
         (&["jobs", "show", "17"], "17"),
         (&["jobs", "list", "--state", "done"], "succeeded"),

@@ -184,6 +184,29 @@ async fn batches_of_every_form_and_size(installation: &Installation) {
     let (status, problem) = send(ndjson, format!("{line}\n{twice}")).await;
     assert_eq!(status, 422);
     assert_eq!(problem["errors"][0]["pointer"], "/1/kind", "{problem}");
+    // Nothing hides what is wrong elsewhere.
+    let bad = line.replacen("ada@example.com", "\\u0020", 1);
+    let bodies = [
+        (
+            ndjson,
+            [&line, &twice, &bad, &twice].map(String::as_str).join("\n"),
+        ),
+        (
+            "application/json",
+            format!("[{line},{twice},{bad},{twice}]"),
+        ),
+    ];
+    for (media, body) in bodies {
+        let (status, problem) = send(media, body).await;
+        assert_eq!(status, 422, "{problem}");
+        let errors = problem["errors"].as_array().unwrap();
+        let pointers = errors.iter().map(|e| e["pointer"].as_str().unwrap());
+        let expected = ["/1/kind", "/2/payload/to/0", "/3/kind"];
+        assert_eq!(pointers.collect::<Vec<_>>(), expected, "{media}");
+    }
+    let (_, problem) = send(ndjson, format!("{line}\n").repeat(5000)).await;
+    let said = problem["errors"][0]["message"].as_str().unwrap();
+    assert!(said.contains("more than 1000"), "{said}");
     let many = |n: usize| format!("[{}]", vec![line.as_str(); n].join(","));
     assert_eq!(send("application/json", many(1000)).await.0, 202);
     for body in [
