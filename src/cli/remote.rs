@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::CliError;
-use super::submit::{Args, wrong_field};
+use super::submit::{Args, accepted_but, wrong_field};
 use crate::client::{Client, ClientError};
 use crate::config::Secret;
 use crate::job::JobView;
@@ -73,8 +73,9 @@ pub(super) async fn submit(client: &Client, args: &Args) -> Result<JobView, CliE
     if !args.wait {
         return Ok(submitted.job);
     }
-    let ended = client.wait(submitted.job.id, Duration::MAX).await;
-    ended.map_err(|error| failed(&error))
+    let id = submitted.job.id;
+    let ended = client.wait(id, Duration::MAX).await;
+    ended.map_err(|error| accepted_but(id, "waiting failed", &failed(&error)))
 }
 
 fn failed(error: &ClientError) -> CliError {

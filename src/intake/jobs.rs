@@ -24,7 +24,7 @@ const PAGE: (u32, u32) = (50, 500);
 
 pub(super) fn calls() -> Vec<Call<Intake>> {
     let wait = |_: &mut _| {
-        let pattern = "^([0-9]{1,4}ms|[1-5]?[0-9]s|60s|1m)$";
+        let pattern = "^(([0-9]{1,4}|[1-5][0-9]{4}|60000)ms|[1-5]?[0-9]s|60s|1m)$";
         json_schema!({"type": "string", "pattern": pattern, "examples": ["30s"]})
     };
     let limit = |_: &mut _| json_schema!({"type": "integer", "minimum": 1, "maximum": PAGE.1, "default": PAGE.0});

@@ -139,6 +139,11 @@ async fn an_answer_that_is_lost_makes_no_second_job() {
 /// An intake that gives these answers, one a connection, the last one for ever; and the requests
 /// that it got.
 async fn scripted(answers: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let (url, requests) = scripted_at(answers).await;
+    (Client::new(&url).unwrap(), requests)
+}
+
+async fn scripted_at(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jobs-api", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -148,8 +153,12 @@ async fn scripted(answers: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<St
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 64 * 1024];
             let mut length = 0;
-            // Each request ends with the payload that the test sends.
-            while !request[..length].ends_with(b"}}") {
+            // Each submission ends with the payload that the test sends.
+            let whole = |request: &[u8]| {
+                let asks = request.starts_with(b"GET ") && request.ends_with(b"\r\n\r\n");
+                asks || request.ends_with(b"}}")
+            };
+            while !whole(&request[..length]) {
                 length += socket.read(&mut request[length..]).await.unwrap();
             }
             seen.lock()
@@ -165,7 +174,7 @@ async fn scripted(answers: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<St
             socket.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    (Client::new(&url).unwrap(), requests)
+    (url, requests)
 }
 
 const JOB: &str = r#"202 Accepted|{"id": "01890a5d-ac96-774b-bcce-b302099a8057", "kind": "a.b",
@@ -205,6 +214,56 @@ async fn what_passes_is_tried_again_with_one_key_and_when_asked_to() {
         "authorization: Bearer secret-key"
     );
     assert!(!format!("{client:?}").contains("secret-key"));
+}
+
+/// Whoever waits can ask for the job again.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_waiting_fails_the_job_is_still_named() {
+    let (url, requests) = scripted_at(&[
+        JOB,
+        "404 Not Found|{\"status\": 404, \"code\": \"no_such_job\", \"detail\": \"gone\"}",
+    ])
+    .await;
+    let away = TestDir::new("away");
+    let mut submit = longshore(["submit", "a.b", "{}", "--wait", "--url", &url])
+        .within(away.path())
+        .start();
+    assert_eq!(submit.wait_exit(PATIENCE).await.code(), Some(1));
+    let said = submit.stderr();
+    let named = "accepted as 01890a5d-ac96-774b-bcce-b302099a8057; waiting failed: gone";
+    assert!(said.contains(named), "{said}");
+    assert_eq!(requests.lock().unwrap().len(), 2);
+}
+
+/// What the client asks for is what the description says may be asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_as_the_description_says() {
+    const ENDED: &str = concat!(
+        r#"200 OK|{"id": "01890a5d-ac96-774b-bcce-b302099a8057", "kind": "a.b", "queue": "a","#,
+        r#""state": "succeeded", "payload": {}, "priority": "normal", "tags": [], "attempt": 1,"#,
+        r#""max_attempts": null, "run_at": null, "created_at": "2026-01-01T00:00:00Z","#,
+        r#""started_at": null, "finished_at": null, "result": null, "error": null,"#,
+        r#""attempts": [], "waiting_for": null}"#
+    );
+    let dev = Dev::start().await;
+    let described = dev.api.get("/openapi.json").await.expect(200);
+    let parameters = &described["paths"]["/v1/jobs/{id}"]["get"]["parameters"];
+    let wait = parameters.as_array().unwrap().iter();
+    let wait = wait.clone().find(|one| one["name"] == "wait").unwrap();
+    let schema = jsonschema::validator_for(&wait["schema"]).unwrap();
+    let (client, requests) = scripted(&[ENDED]).await;
+    for limit in [0, 7, 9_999, 10_000, 29_999, 30_000, 120_000] {
+        let limit = Duration::from_millis(limit);
+        client.wait(JobId::new(), limit).await.unwrap();
+    }
+    for request in requests.lock().unwrap().iter() {
+        let path = request.split(' ').nth(1).unwrap();
+        let sent = path.split("?wait=").nth(1).unwrap();
+        assert!(schema.is_valid(&sent.into()), "{sent}");
+    }
+    for refused in ["60001ms", "99999ms", "61s"] {
+        assert!(!schema.is_valid(&refused.into()), "{refused}");
+    }
 }
 
 #[tokio::test]
