@@ -250,7 +250,7 @@ impl Draft {
     }
 }
 
-fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
+pub(super) fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
     let size = payload.len();
     if size > MAX_PAYLOAD {
         let message = format!("{size} bytes long; at most {MAX_PAYLOAD}");

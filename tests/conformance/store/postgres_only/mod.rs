@@ -3,6 +3,7 @@
 mod connections;
 mod door;
 mod partitions;
+mod plans;
 mod races;
 
 use sqlx::{AssertSqlSafe, PgConnection};
