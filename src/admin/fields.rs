@@ -130,6 +130,12 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// True if a field is there, be it `null`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
     /// A field that must be there.
     pub fn required<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Option<T> {
         if !self.given.contains_key(name) {

@@ -2,11 +2,15 @@
 
 mod acceptance;
 mod batch;
+mod bulk;
+mod cursor;
+mod edit;
 mod explain;
 mod fields;
 mod keys;
 mod pulse;
 mod queues;
+mod selection;
 mod submission;
 mod view;
 mod waiter;
@@ -14,12 +18,16 @@ mod workers;
 
 pub use acceptance::Acceptance;
 pub use batch::{BatchForm, BatchItem, MAX_BATCH, MAX_KEY, is_key, key_rule, read_batch};
+pub use bulk::{BulkRequest, MAX_LIMIT};
+pub use cursor::{cursor, place};
+pub use edit::edit;
 pub use explain::explain;
 pub use fields::{FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
 pub use pulse::Pulse;
 pub use queues::{ControlError, Lanes, QueueView, QueueWorker, Rates, pause, queues, resume};
-pub use submission::{Submission, moment};
+pub use selection::{MOMENT, filter_errors, moment, rate, rate_in_range, unknown_queue};
+pub use submission::Submission;
 pub use view::complete;
 pub use waiter::Waiter;
 pub use workers::{WorkerView, workers};

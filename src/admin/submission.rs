@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::batch::{is_key, key_rule};
 use super::fields::{FieldError, Fields, Refusal};
+use super::selection::{MOMENT, moment};
 use crate::config::{Queues, closest};
 use crate::job::{Kind, MAX_PAYLOAD, NewJob, Priority, Start, UniqueKey, json};
 use crate::worker::{KindEntry, Registry};
@@ -19,9 +20,6 @@ const MAX_ATTEMPTS: u32 = 1000;
 const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Most tags of a job, and the longest tag in characters.
 const MAX_TAGS: (usize, usize) = (20, 100);
-/// What `run_at` is, for messages.
-const MOMENT: &str =
-    "a moment with a time zone, like `2030-01-31T12:00:00Z` or `2030-01-31T14:00:00+02:00`";
 /// What `delay` is, for messages.
 const DURATION: &str = "a duration like `30s`, `10m` or `2h`, as a string";
 /// Names of the fields.
@@ -278,7 +276,7 @@ pub(super) fn json_errors(payload: &str) -> Vec<FieldError> {
     within.collect()
 }
 
-fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
+pub(super) fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
     let size = payload.len();
     if size > MAX_PAYLOAD {
         let message = format!("{size} bytes long; at most {MAX_PAYLOAD}");
@@ -289,17 +287,6 @@ fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
         .into_iter()
         .map(|field| FieldError::new(field.pointer, field.message).within("/payload"))
         .collect()
-}
-
-/// A moment in RFC 3339, which always has a zone; to the microsecond, as stores keep it.
-///
-/// # Errors
-/// What it must be.
-pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    let moment = DateTime::parse_from_rfc3339(text).ok();
-    moment
-        .and_then(|moment| DateTime::from_timestamp_micros(moment.timestamp_micros()))
-        .ok_or_else(|| format!("must be {MOMENT}"))
 }
 
 fn no_such_kind(kind: &Kind, registry: &Registry) -> String {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::{CliError, Context};
+use crate::admin::unknown_queue;
 use crate::app::complete_queues;
 use crate::broker::Broker;
 use crate::broker::amqp::AmqpBroker;
@@ -9,7 +10,7 @@ use crate::config::{BrokerUrl, DatabaseUrl, Need, Queues, Settings};
 use crate::job::QueueName;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Schema, Store};
+use crate::store::{JobFilter, Schema, Store};
 
 /// The store that the settings name. Nothing is connected yet.
 pub(super) async fn store(settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
@@ -76,4 +77,20 @@ pub(super) async fn ready_store(settings: &Settings) -> Result<Arc<dyn Store>, C
         Schema::Current => Ok(store),
         schema => Err(CliError::usage(schema.advice())),
     }
+}
+
+/// Refuses queues that neither the configuration nor any dead letter knows.
+pub(super) async fn known_queues(
+    filter: &JobFilter,
+    queues: &Queues,
+    store: &dyn Store,
+) -> Result<(), CliError> {
+    let Some(unknown) = unknown_queue(&filter.queues, queues, store).await? else {
+        return Ok(());
+    };
+    let known: Vec<&str> = queues.names().map(|name| name.as_str()).collect();
+    Err(CliError::usage(format!(
+        "no queue `{unknown}`; the queues are {}",
+        known.join(", ")
+    )))
 }

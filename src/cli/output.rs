@@ -36,9 +36,14 @@ impl Output {
         std::io::stdout().is_terminal()
     }
 
+    /// True when a person is there to be asked.
+    pub(super) fn is_interactive(self) -> bool {
+        std::io::stdin().is_terminal() && self.is_terminal()
+    }
+
     /// Asks for a yes on the terminal; where there is none, nobody is there to ask.
     pub(super) fn confirm(self, question: &str) -> bool {
-        if !(std::io::stdin().is_terminal() && self.is_terminal()) {
+        if !self.is_interactive() {
             return true;
         }
         let _ = write!(std::io::stderr(), "{question} [y/N] ");

@@ -3,6 +3,7 @@ use chrono::{DateTime, Utc};
 use super::output::Output;
 use super::table::{list, table, text};
 use crate::job::JobView;
+use crate::store::{DeadGroup, Operation};
 
 /// Longest error text in a table cell, in characters.
 const CELL: usize = 60;
@@ -32,6 +33,58 @@ pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool) {
                 .as_ref()
                 .map(|error| cell(&error.to_string()))
                 .unwrap_or_default(),
+        ]);
+    }
+    out.line(text(&mut rows));
+}
+
+/// Dead letters by cause.
+pub(super) fn groups(out: Output, groups: &[DeadGroup], as_json: bool) {
+    if as_json {
+        groups.iter().for_each(|group| out.json(group));
+        return;
+    }
+    if groups.is_empty() {
+        out.line("no dead letters");
+        return;
+    }
+    let mut rows = table(&["fingerprint", "count", "kind", "first", "last", "error"]);
+    for group in groups {
+        rows.add_row([
+            group.fingerprint.clone(),
+            group.count.to_string(),
+            group.kind.clone(),
+            moment(group.first_at),
+            moment(group.last_at),
+            cell(&format!("{}: {}", group.code, group.message)),
+        ]);
+    }
+    out.line(text(&mut rows));
+}
+
+/// What operators did and do.
+pub(super) fn operations(out: Output, operations: &[Operation], as_json: bool) {
+    if as_json {
+        operations.iter().for_each(|operation| out.json(operation));
+        return;
+    }
+    if operations.is_empty() {
+        out.line("no operations");
+        return;
+    }
+    let mut rows = table(&[
+        "id", "action", "state", "done", "matched", "by", "began", "which",
+    ]);
+    for operation in operations {
+        rows.add_row([
+            operation.id.to_string(),
+            operation.action.to_string(),
+            operation.state.to_string(),
+            operation.done.to_string(),
+            operation.matched.to_string(),
+            cell(&operation.created_by),
+            moment(operation.created_at),
+            cell(&serde_json::to_string(&operation.filter).unwrap_or_default()),
         ]);
     }
     out.line(text(&mut rows));
@@ -76,6 +129,34 @@ pub(super) fn job(out: Output, job: &JobView) {
         ),
         ("tags", job.tags.join(", ")),
         ("payload", line(job.payload.get())),
+        (
+            "first payload",
+            job.original_payload
+                .as_ref()
+                .map(|payload| line(payload.get()))
+                .unwrap_or_default(),
+        ),
+        (
+            "edited",
+            job.edited_at
+                .map(|at| {
+                    format!(
+                        "{} by {}",
+                        moment(at),
+                        job.edited_by.as_deref().unwrap_or("?")
+                    )
+                })
+                .unwrap_or_default(),
+        ),
+        (
+            "cancel",
+            if job.cancel_requested {
+                "requested"
+            } else {
+                ""
+            }
+            .to_owned(),
+        ),
     ];
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         facts.add_row([format!("  {name}"), value]);

@@ -112,7 +112,7 @@ fn read_job(context: &Context, args: &Args, queues: &Queues) -> Result<NewJob, C
         .map_err(|refusal| refused(&refusal))
 }
 
-fn refused(refusal: &Refusal) -> CliError {
+pub(super) fn refused(refusal: &Refusal) -> CliError {
     match refusal {
         Refusal::Invalid(errors) => {
             let lines: Vec<String> = errors
@@ -146,7 +146,7 @@ pub(super) fn wrong_field(pointer: &str, message: &str) -> String {
     format!("{argument}: {message}")
 }
 
-fn payload_text(given: &str) -> Result<String, CliError> {
+pub(super) fn payload_text(given: &str) -> Result<String, CliError> {
     let mut text = String::new();
     match given.strip_prefix('@') {
         Some(path) => {

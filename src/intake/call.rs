@@ -64,6 +64,7 @@ impl CallBuilder {
             scope: None,
             parameters: Vec::new(),
             bodies: Vec::new(),
+            body_is_optional: false,
             answers: Vec::new(),
             hidden: false,
             problems: Vec::new(),
@@ -103,6 +104,12 @@ impl CallBuilder {
     pub(super) fn body(mut self, content: Content) -> Self {
         self.0.bodies.push(content);
         self
+    }
+
+    /// A form of the body of a call that takes none as well.
+    pub(super) fn optional_body(mut self, content: Content) -> Self {
+        self.0.body_is_optional = true;
+        self.body(content)
     }
 
     pub(super) fn answers(mut self, answer: Answer) -> Self {

@@ -28,6 +28,8 @@ pub(super) struct Declaration {
     pub(super) parameters: Vec<Parameter>,
     /// The same body in any of these forms; empty: the call takes none.
     pub(super) bodies: Vec<Content>,
+    /// The body may be missing.
+    pub(super) body_is_optional: bool,
     pub(super) answers: Vec<Answer>,
     /// Not in the description: a part of another call's answer.
     pub(super) hidden: bool,

@@ -6,43 +6,32 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use schemars::{JsonSchema, json_schema};
-use serde::Serialize;
+use schemars::json_schema;
 
 use super::call::Call;
 use super::declaration::{Answer, Parameter, of};
 use super::query::Query;
+use super::selection::{JobPage, filter, filtered, jobs, page, paged};
 use super::{Intake, Problem, problems};
 use crate::admin::{complete, explain};
-use crate::job::{JobId, JobView, Kind, QueueName, Scope, State as JobState};
-use crate::store::{JobFilter, Page};
+use crate::job::{JobId, JobView, Scope, State as JobState};
 
 /// Longest `?wait=`.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Jobs on a page when none is asked for, and at most.
-const PAGE: (u32, u32) = (50, 500);
+const LIST: &str = "jobs";
 
 pub(super) fn calls() -> Vec<Call<Intake>> {
     let wait = |_: &mut _| {
         let pattern = "^(([0-9]{1,4}|[1-5][0-9]{4}|60000)ms|[1-5]?[0-9]s|60s|1m)$";
         json_schema!({"type": "string", "pattern": pattern, "examples": ["30s"]})
     };
-    let limit = |_: &mut _| json_schema!({"type": "integer", "minimum": 1, "maximum": PAGE.1, "default": PAGE.0});
     let query = Parameter::query;
+    let list_jobs = Call::get("list_jobs", "/v1/jobs")
+        .scope(Scope::Read)
+        .summary("List jobs, newest first")
+        .parameter(query("state", of::<JobState>, "In one of these states.").many());
     vec![
-        Call::get("list_jobs", "/v1/jobs")
-            .scope(Scope::Read)
-            .summary("List jobs, newest first")
-            .parameter(query("state", of::<JobState>, "In one of these states.").many())
-            .parameter(query("kind", of::<Kind>, "Of this kind."))
-            .parameter(query("queue", of::<QueueName>, "In one of these queues.").many())
-            .parameter(query("code", of::<String>, "With this error code."))
-            .parameter(query("limit", limit, "Jobs on the page."))
-            .parameter(query(
-                "cursor",
-                of::<String>,
-                "`next_cursor` of the page before.",
-            ))
+        paged(filtered(list_jobs))
             .answers(Answer::json::<JobPage>(StatusCode::OK, "A page."))
             .handler(list),
         Call::get("show_job", "/v1/jobs/{id}")
@@ -96,51 +85,12 @@ async fn show(
     Ok(Json(job))
 }
 
-/// Jobs, newest first, and where the next page begins. Typed, because payloads are kept as they
-/// were sent: what `serde_json::Value` cannot hold (`1e999`) must still be shown.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct JobPage {
-    items: Vec<JobView>,
-    next_cursor: Option<String>,
-}
-
-async fn list(State(intake): State<Intake>, query: Query) -> Result<Json<JobPage>, Problem> {
-    let (filter, page) = selection(query)?;
-    // One more than asked for tells whether there is a next page.
-    let more = Page {
-        limit: page.limit + 1,
-        ..page
-    };
-    let mut items = intake.store.list(&filter, more).await?;
-    let full = items.len() > page.limit as usize;
-    items.truncate(page.limit as usize);
-    let next = items.last().filter(|_| full).map(|job| job.id.to_string());
-    for job in &mut items {
-        complete(job, &intake.queues);
-    }
-    Ok(Json(JobPage {
-        items,
-        next_cursor: next,
-    }))
-}
-
-fn selection(mut query: Query) -> Result<(JobFilter, Page), Problem> {
-    let filter = JobFilter {
-        states: query.all("state"),
-        kinds: query.all("kind"),
-        queues: query.all("queue"),
-        code: query.one("code"),
-        ..JobFilter::default()
-    };
-    let page = Page {
-        limit: query.one("limit").unwrap_or(PAGE.0),
-        before: query.one("cursor"),
-    };
-    if page.limit == 0 || page.limit > PAGE.1 {
-        query.refuse("limit", &format!("must be from 1 to {}", PAGE.1));
-    }
+async fn list(State(intake): State<Intake>, mut query: Query) -> Result<Json<JobPage>, Problem> {
+    let mut filter = filter(&mut query);
+    filter.states = query.all("state");
+    let asked = page(&mut query, LIST, &filter);
     query.finish()?;
-    Ok((filter, page))
+    jobs(&intake, LIST, &filter, asked).await.map(Json)
 }
 
 /// The value of `?wait=`.
@@ -169,7 +119,7 @@ pub(super) async fn find(intake: &Intake, id: JobId) -> Result<JobView, Problem>
     Ok(job)
 }
 
-fn no_such_job(id: &str) -> Problem {
+pub(super) fn no_such_job(id: &str) -> Problem {
     let detail = format!("no job `{id}`: never accepted here, or removed after its retention");
     Problem::new(problems::NO_SUCH_JOB, detail)
 }

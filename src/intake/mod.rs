@@ -5,6 +5,7 @@ mod body;
 mod browser;
 mod call;
 mod connection;
+mod dead_letters;
 mod declaration;
 mod docs;
 mod gate;
@@ -13,6 +14,8 @@ mod jobs;
 mod kinds;
 mod known_keys;
 mod openapi;
+mod operate;
+mod operations;
 mod payloads;
 mod problem;
 pub mod problems;
@@ -20,6 +23,7 @@ mod query;
 mod queues;
 mod room;
 mod seats;
+mod selection;
 mod server;
 mod submit;
 
@@ -79,6 +83,9 @@ fn calls() -> Vec<Call<Intake>> {
         batch::calls(),
         jobs::calls(),
         queues::calls(),
+        operate::calls(),
+        dead_letters::calls(),
+        operations::calls(),
         kinds::calls(),
         docs::calls(),
     ]

@@ -141,7 +141,8 @@ impl Writer {
                 let schema = (body.schema)(&mut self.given);
                 content.insert(body.media.to_owned(), json!({"schema": schema}));
             }
-            operation["requestBody"] = json!({"required": true, "content": content});
+            operation["requestBody"] =
+                json!({"required": !declared.body_is_optional, "content": content});
         }
         if let Some(scope) = declared.scope {
             operation["security"] = json!([{"key": [scope.as_str()]}]);

@@ -27,14 +27,27 @@ impl Problem {
         }
     }
 
-    /// Wrong fields, each with its JSON pointer.
+    /// Wrong fields of a job, each with its JSON pointer.
     #[must_use]
     pub fn fields(errors: &[FieldError]) -> Self {
+        Self::wrong(problems::INVALID_JOB, errors)
+    }
+
+    /// A request that is no job is not carried out.
+    pub(super) fn request(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(errors) => Self::wrong(problems::INVALID_REQUEST, &errors),
+            refusal => refusal.into(),
+        }
+    }
+
+    fn wrong(kind: &'static ProblemKind, errors: &[FieldError]) -> Self {
         let detail = match errors {
+            [only] if only.pointer.is_empty() => only.message.clone(),
             [only] => format!("{}: {}", only.pointer, only.message),
             many => format!("{} fields are wrong", many.len()),
         };
-        Self::new(problems::INVALID_JOB, detail).with("errors", json!(errors))
+        Self::new(kind, detail).with("errors", json!(errors))
     }
 
     /// Tells the caller to come back after this many seconds.

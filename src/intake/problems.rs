@@ -60,6 +60,14 @@ problems! {
         "The key was sent before with the same body. Its job, `id`, was accepted then, and removed since.";
     NO_SUCH_QUEUE = "no_such_queue", NOT_FOUND, "There is no such queue",
         "No queue of that name is in the queue file, worked by a live process, or paused.";
+    NO_SUCH_OPERATION = "no_such_operation", NOT_FOUND, "There is no such operation",
+        "The operation was never begun here, or ended more than 90 days ago.";
+    NOT_CANCELLABLE = "not_cancellable", CONFLICT, "The job has come to its end",
+        "Only a job that waits or runs can be cancelled; `state` says where it stands.";
+    NOT_REQUEUEABLE = "not_requeueable", CONFLICT, "The job is not dead and not cancelled",
+        "Only dead and cancelled jobs are sent back; `state` says where it stands.";
+    OPERATION_ENDED = "operation_ended", CONFLICT, "The operation has come to its end",
+        "An operation that is done or cancelled does not change any more.";
     METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED,
         "The path does not take this method",
         "The header `Allow` lists the methods that the path takes.";
@@ -73,6 +81,8 @@ problems! {
     INVALID_PARAMETER = "invalid_parameter", UNPROCESSABLE_ENTITY, "A parameter is wrong",
         "A parameter of the query is unknown or has a wrong value; `errors` names each.";
     INVALID_JOB = "invalid_job", UNPROCESSABLE_ENTITY, "The job is not valid",
+        "Fields are missing, unknown or wrong; `errors` names each by its JSON pointer.";
+    INVALID_REQUEST = "invalid_request", UNPROCESSABLE_ENTITY, "The request is not valid",
         "Fields are missing, unknown or wrong; `errors` names each by its JSON pointer.";
     UNKNOWN_KIND = "unknown_kind", UNPROCESSABLE_ENTITY, "There is no such kind of job",
         "No kind of that name is known here; `GET /v1/kinds` lists those that are.";

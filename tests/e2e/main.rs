@@ -23,6 +23,7 @@ mod fuzzing;
 mod installation;
 mod keys;
 mod mail;
+mod operating;
 mod queues;
 mod settings;
 mod slow_clients;

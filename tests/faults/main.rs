@@ -20,6 +20,7 @@ mod database;
 mod deploy;
 mod doors;
 mod messages;
+mod operating;
 mod pause;
 mod silence;
 mod site;

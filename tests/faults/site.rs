@@ -213,6 +213,11 @@ impl Site {
             assert_eq!(job["attempt"], 1, "an attempt was counted: {job}");
             assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job}");
         }
+        self.balanced().await;
+    }
+
+    /// Every accepted job is accounted for.
+    pub async fn balanced(&self) {
         let mut doctor = self.launch(&["doctor", "--json"]).start();
         doctor.wait_exit(PATIENCE).await;
         let balance = doctor
@@ -239,6 +244,20 @@ impl Site {
             .map(|n| n.parse().unwrap())
             .collect();
         Some((numbers[0], numbers[1]))
+    }
+
+    /// Every start of a handler, in order.
+    pub fn starts(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.marks_file()).unwrap_or_default();
+        let starts = text.lines().filter_map(|line| line.strip_prefix("start "));
+        starts
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect()
+    }
+
+    /// Where the jobs are.
+    pub fn database(&self) -> &str {
+        &self.database
     }
 
     fn marks_file(&self) -> PathBuf {

@@ -6,9 +6,10 @@
 //! index, and every index ends with the id, in whose order the arm is read.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use super::error::Fault;
 use crate::job::State;
 use crate::store::{JobFilter, Page};
 
@@ -31,14 +32,52 @@ enum Place {
     Done(State),
 }
 
+/// Jobs with a tag that is rare at most: as many are looked up one by one.
+const RARE: i64 = 500;
+
+/// The tag that an arm is read by.
+#[derive(Debug)]
+pub(super) struct RarestTag {
+    tag: String,
+    /// Fewer than [`RARE`] jobs have it.
+    rare: bool,
+}
+
+/// The tag of a filter that the fewest jobs have. It decides which way round its jobs are
+/// found, so it is counted, as far as it matters: of a young tag the planner knows nothing.
+pub(super) async fn rarest_tag(
+    tx: &mut PgConnection,
+    filter: &JobFilter,
+) -> Result<Option<RarestTag>, Fault> {
+    let rarest: Option<(String, bool)> = sqlx::query_as(
+        "SELECT asked.tag, counted.n <= $2
+         FROM unnest($1::text[]) AS asked (tag)
+         CROSS JOIN LATERAL (
+             SELECT count(*) AS n FROM (
+                 SELECT FROM longshore.tag t WHERE t.tag = asked.tag
+                 ORDER BY t.id DESC LIMIT $2 + 1) AS seen) AS counted
+         ORDER BY counted.n LIMIT 1",
+    )
+    .bind(&filter.tags)
+    .bind(RARE)
+    .fetch_optional(tx)
+    .await?;
+    Ok(rarest.map(|(tag, rare)| RarestTag { tag, rare }))
+}
+
 /// Appends the page of all jobs that match: columns of `x`, newest first.
-pub(super) fn push_page(query: &mut QueryBuilder<Postgres>, filter: &JobFilter, page: Page) {
+pub(super) fn push_page(
+    query: &mut QueryBuilder<Postgres>,
+    filter: &JobFilter,
+    tag: Option<&RarestTag>,
+    page: Page,
+) {
     let mut arms = 0;
     query.push("SELECT * FROM (");
     for place in places(filter) {
         for part in parts(filter) {
             query.push(if arms == 0 { "(" } else { " UNION ALL (" });
-            push_arm(query, place, &part, page);
+            push_arm(query, place, &part, tag, page);
             query.push(")");
             arms += 1;
         }
@@ -100,43 +139,49 @@ fn parts(filter: &JobFilter) -> Vec<JobFilter> {
     }
 }
 
-fn push_arm(query: &mut QueryBuilder<Postgres>, place: Place, filter: &JobFilter, page: Page) {
-    match (place, filter.tags.as_slice()) {
-        // Of the many that succeeded those with the tag are read in order; the planner might
-        // read those that succeeded, all of them, for their tag.
-        (Place::Done(State::Succeeded), [tag, ..]) => {
+fn push_arm(
+    query: &mut QueryBuilder<Postgres>,
+    place: Place,
+    filter: &JobFilter,
+    tag: Option<&RarestTag>,
+    page: Page,
+) {
+    // Few of the many that succeeded have any tag: those that do are read in order.
+    let many = matches!(place, Place::Done(State::Succeeded));
+    let by_tag = tag.filter(|tag| tag.rare || many);
+    let (columns, table) = match place {
+        Place::Live => (LIVE, "longshore.live"),
+        Place::Done(_) => (DONE, "longshore.done"),
+    };
+    query.push(columns);
+    let id = match by_tag {
+        Some(tag) => {
+            query.push(" FROM longshore.tag t CROSS JOIN LATERAL (SELECT * FROM ");
             query
-                .push(DONE)
-                .push(" FROM longshore.tag t CROSS JOIN LATERAL (");
-            query.push("SELECT * FROM longshore.done WHERE id = t.id AND state = 4 OFFSET 0) x");
-            query.push(" WHERE t.tag = ").push_bind(tag.clone());
-            if let Some(before) = page.before {
-                query.push(" AND t.id < ").push_bind(before.uuid());
-            }
+                .push(table)
+                .push(" WHERE id = t.id OFFSET 0) x WHERE t.tag = ");
+            query.push_bind(tag.tag.clone());
             push_bounds(query, "t.id", filter);
-            push_filter(query, filter);
-            query.push(" ORDER BY t.id DESC LIMIT ");
+            "t.id"
         }
-        _ => {
-            match place {
-                Place::Live => {
-                    query.push(LIVE).push(" FROM longshore.live x WHERE true");
-                    push_states(query, &filter.states);
-                }
-                Place::Done(state) => {
-                    query
-                        .push(DONE)
-                        .push(" FROM longshore.done x WHERE x.state = ");
-                    query.push(state.code());
-                }
-            }
-            if let Some(before) = page.before {
-                query.push(" AND x.id < ").push_bind(before.uuid());
-            }
-            push_filter(query, filter);
-            query.push(" ORDER BY x.id DESC LIMIT ");
+        None => {
+            query.push(" FROM ").push(table).push(" x WHERE true");
+            "x.id"
+        }
+    };
+    match place {
+        Place::Live => push_states(query, &filter.states),
+        Place::Done(state) => {
+            query.push(format_args!(" AND x.state = {}", state.code()));
         }
     }
+    if let Some(before) = page.before {
+        query
+            .push(format_args!(" AND {id} < "))
+            .push_bind(before.uuid());
+    }
+    push_filter(query, filter);
+    query.push(format_args!(" ORDER BY {id} DESC LIMIT "));
     query.push_bind(i64::from(page.limit));
 }
 
@@ -176,8 +221,9 @@ pub(super) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &JobFilter
         query.push_bind(fingerprint.clone());
     }
     for tag in &filter.tags {
+        // `OFFSET 0` keeps it a look-up for each row: a join would read the tag's every job.
         query.push(" AND EXISTS (SELECT FROM longshore.tag h WHERE h.id = x.id AND h.tag = ");
-        query.push_bind(tag.clone()).push(")");
+        query.push_bind(tag.clone()).push(" OFFSET 0)");
     }
     if let Some(text) = &filter.error {
         // As `error` is shown; the collation makes lower case the same on every server.

@@ -44,7 +44,7 @@ use chrono::{DateTime, Utc};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use self::transaction::{BEAT, COLD, HOT, MIGRATION, WIDE, transact};
+use self::transaction::{BEAT, COLD, HOT, LIST, MIGRATION, WIDE, transact};
 use super::{
     Beat, Claim, ClaimRequest, Counts, DeadLetter, Insertion, JobFilter, NewProcess, OutboxEntry,
     OutboxId, Page, ProcessBeat, ProcessRow, Record, Retention, ReusedKeys, Schema, Store,
@@ -309,7 +309,7 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, filter: &JobFilter, page: Page) -> StoreResult<Vec<JobView>> {
-        transact!(self.reads, COLD, |tx| read::list(&mut tx, filter, page))
+        transact!(self.reads, LIST, |tx| read::list(&mut tx, filter, page))
     }
 
     async fn counts(&self) -> StoreResult<Vec<Counts>> {

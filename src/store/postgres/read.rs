@@ -54,8 +54,12 @@ pub(super) async fn list(
 
 /// One statement, so that a job that moves from one table to the other meanwhile is in one.
 async fn rows(tx: &mut PgConnection, filter: &JobFilter, page: Page) -> Result<Vec<Row>, Fault> {
+    let tag = match filter.tags.is_empty() {
+        true => None,
+        false => filter::rarest_tag(tx, filter).await?,
+    };
     let mut query = QueryBuilder::new("WITH x AS MATERIALIZED (");
-    filter::push_page(&mut query, filter, page);
+    filter::push_page(&mut query, filter, tag.as_ref(), page);
     query.push(
         ") SELECT x.*, p.name AS worker, j.kind, j.queue, j.payload, j.high, j.tags,
                   j.max_attempts, j.created_at, j.original_payload, j.edited_at, j.edited_by

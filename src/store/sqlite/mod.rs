@@ -22,6 +22,7 @@ mod operations;
 mod outbox;
 mod processes;
 mod prune;
+mod purge;
 mod read;
 mod record;
 mod requeue;

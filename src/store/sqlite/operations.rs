@@ -4,7 +4,7 @@ use sqlx::types::Uuid;
 use sqlx::{QueryBuilder, Sqlite, Transaction};
 
 use super::rows::{PublicationRow, publication};
-use super::{SqliteStore, clock, one, outbox, read, rows};
+use super::{SqliteStore, clock, one, outbox, purge, read, rows};
 use crate::job::{JobId, Publication};
 use crate::store::{
     Action, Advance, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
@@ -76,9 +76,18 @@ pub(super) async fn count_dead(store: &SqliteStore, filter: &JobFilter) -> sqlx:
     count(&mut tx, filter).await
 }
 
+/// Everything but the states of a filter: it is about the dead.
+fn matching(query: &mut QueryBuilder<Sqlite>, filter: &JobFilter) -> sqlx::Result<()> {
+    let dead = JobFilter {
+        states: Vec::new(),
+        ..filter.clone()
+    };
+    read::matching(query, &dead)
+}
+
 async fn count(tx: &mut Tx, filter: &JobFilter) -> sqlx::Result<u64> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM job WHERE state = 5");
-    read::matching(&mut query, filter)?;
+    matching(&mut query, filter)?;
     let count: i64 = query.build_query_scalar().fetch_one(&mut **tx).await?;
     Ok(count.unsigned_abs())
 }
@@ -106,7 +115,7 @@ pub(super) async fn dead_groups(
                     max(finished_at) AS last_at, max(id) AS sample
              FROM job WHERE state = 5",
     );
-    read::matching(&mut query, filter)?;
+    matching(&mut query, filter)?;
     query
         .push(" GROUP BY 1, 2, 3 ORDER BY 4 DESC, 7 DESC LIMIT ")
         .push_bind(limit)
@@ -276,7 +285,7 @@ pub(super) async fn advance(
             outbox::enter_leased(&mut tx, now, by.lease, publications).await?
         }
         Action::Purge => {
-            purge(&mut tx, &ids).await?;
+            purge::purge(&mut tx, &ids).await?;
             None
         }
         // One job at a time, and never running as an operation.
@@ -340,7 +349,7 @@ async fn pick(
         publication!(),
         " FROM job WHERE id IN (SELECT id FROM job WHERE state = 5"
     ));
-    read::matching(&mut query, &operation.filter)?;
+    matching(&mut query, &operation.filter)?;
     query
         .push(" AND finished_at <= ")
         .push_bind(operation.created_at.timestamp_micros());
@@ -366,27 +375,4 @@ async fn pick(
     }
     let whole = picked.len() == all;
     Ok((picked, last && whole))
-}
-
-/// Removes jobs and counts them as pruned. Their id and dispatch are kept, so that no old copy
-/// of a message is taken for one whose job the store has lost.
-async fn purge(tx: &mut Tx, ids: &[JobId]) -> sqlx::Result<()> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let batch = rows::id_batch(ids.iter().copied())?;
-    for statement in [
-        "INSERT OR REPLACE INTO tombstone (id, state, dispatch, epoch)
-         SELECT id, state, dispatch, epoch FROM job
-         WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
-        "DELETE FROM job WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
-        "INSERT INTO tally (process, pruned) SELECT 0, json_array_length(?1) WHERE true
-         ON CONFLICT (process) DO UPDATE SET pruned = pruned + excluded.pruned",
-    ] {
-        sqlx::query(statement)
-            .bind(&batch)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
 }

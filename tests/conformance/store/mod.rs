@@ -6,6 +6,7 @@
 
 mod acceptance;
 mod backend;
+mod cancelling;
 mod claiming;
 mod control;
 mod dead_letters;
@@ -13,6 +14,7 @@ mod effects;
 mod history;
 mod keyring;
 mod operating;
+mod operations;
 mod outbox;
 mod postgres;
 mod postgres_only;
@@ -22,6 +24,8 @@ mod reading;
 mod recording;
 mod republishing;
 mod schema;
+mod selecting;
+mod sending_back;
 mod sqlite;
 mod unique;
 mod upkeep;
@@ -184,6 +188,44 @@ macro_rules! backend {
                     the_same_key_twice_is_refused,
                     a_key_is_revoked_once_and_stays_on_record,
                     the_use_of_a_key_is_remembered_coarsely,
+                ]
+                selecting(migrated): [
+                    tags_are_found_in_every_state,
+                    several_kinds_and_queues_are_any_of_them,
+                    times_are_those_of_acceptance,
+                    errors_are_found_by_their_text,
+                    the_dead_are_grouped_by_their_cause,
+                ]
+                cancelling(migrated): [
+                    what_waits_is_cancelled_at_once,
+                    a_cancelled_jobs_message_is_stale,
+                    what_runs_is_asked_to_stop,
+                    an_end_that_comes_first_wins,
+                    a_failure_before_the_stop_is_an_attempt,
+                    a_cancelled_job_does_not_outlive_its_dead_worker,
+                    what_has_ended_is_not_cancelled,
+                    who_cancelled_what_is_on_record,
+                    claims_and_cancellations_do_not_overlap,
+                ]
+                sending_back(migrated): [
+                    the_dead_and_the_cancelled_are_sent_back,
+                    an_edited_payload_is_kept_beside_the_first,
+                    only_what_is_dead_or_cancelled_is_sent_back,
+                ]
+                operations(migrated): [
+                    an_operation_goes_step_by_step_oldest_first,
+                    beginning_twice_begins_once,
+                    one_executor_at_a_time_has_an_operation,
+                    who_takes_over_gets_the_last_batch_again,
+                    what_was_published_is_not_given_again,
+                    what_dies_again_is_not_sent_back_twice,
+                    what_others_took_is_skipped,
+                    an_operation_does_what_its_filter_says,
+                    a_rate_is_kept,
+                    an_operation_can_be_paused_and_cancelled,
+                    the_purged_stay_in_the_balance,
+                    the_purged_are_not_adopted_again,
+                    many_executors_do_each_job_once,
                 ]
                 upkeep(migrated): [
                     what_is_finished_goes_when_its_time_is_over,

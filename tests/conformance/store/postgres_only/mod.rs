@@ -4,6 +4,7 @@ mod connections;
 mod door;
 mod door_refusals;
 mod partitions;
+mod plans;
 mod races;
 
 use sqlx::{AssertSqlSafe, PgConnection};
