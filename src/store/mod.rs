@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-pub use control::{Control, Depth, Pause, Place, Report, Reported, RunningJob};
+pub use control::{Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob};
 pub use door::Door;
 pub use effect::{Connection, DatabaseError, Effect, Effects, Fence};
 pub use error::{StoreError, StoreResult};
