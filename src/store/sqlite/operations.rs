@@ -276,7 +276,7 @@ pub(super) async fn advance(
             outbox::enter_leased(&mut tx, now, by.lease, publications).await?
         }
         Action::Purge => {
-            purge(&mut tx, &ids).await?;
+            purge(&mut tx, now, &ids).await?;
             None
         }
         // One job at a time, and never running as an operation.
@@ -369,8 +369,9 @@ async fn pick(
 }
 
 /// Removes jobs and counts them as pruned. Their id and dispatch are kept, so that no old copy
-/// of a message is taken for one whose job the store has lost.
-async fn purge(tx: &mut Tx, ids: &[JobId]) -> sqlx::Result<()> {
+/// of a message is taken for one whose job the store has lost. Their unique keys live on for a
+/// day from now, so that a repetition that is under way is still recognised.
+async fn purge(tx: &mut Tx, now: i64, ids: &[JobId]) -> sqlx::Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -388,5 +389,13 @@ async fn purge(tx: &mut Tx, ids: &[JobId]) -> sqlx::Result<()> {
             .execute(&mut **tx)
             .await?;
     }
+    sqlx::query(
+        "UPDATE unique_key SET created_at = ?2
+         WHERE job IN (SELECT unhex(value) FROM json_each(?1))",
+    )
+    .bind(&batch)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
