@@ -130,6 +130,7 @@ impl Executor {
             kind: publication.kind.to_string(),
             queue: self.queue.clone(),
             payload: message.body.to_vec(),
+            unique: None,
             error: JobError::new(
                 ErrorClass::Invalid,
                 "orphaned",
