@@ -3,11 +3,8 @@ use std::time::Duration;
 
 use super::Relay;
 use crate::broker::{Delivery, Lane, Source};
-use crate::job::{
-    Decoded, ErrorClass, JobError, JobId, Junk, Priority, Publication, QueueName, decode,
-    storable_body,
-};
-use crate::store::{DeadLetter, StoreResult};
+use crate::job::{Decoded, JobId, Priority, Publication, QueueName, decode};
+use crate::store::{DeadLetter, StoreResult, admits};
 
 /// Dead letters in hand at once.
 const PREFETCH: u16 = 32;
@@ -45,35 +42,30 @@ async fn ingest(
     id: JobId,
 ) -> StoreResult<bool> {
     let message = &delivery.message;
-    match decode(message, queue, Priority::Normal) {
-        Decoded::Ours(letter) => republish(relay, &letter).await,
+    let junk = match decode(message, queue, Priority::Normal) {
+        Decoded::Ours(letter) => return republish(relay, &letter).await,
         // Rejected in search of an unreadable message, or delivered too often before it was
-        // adopted: a bystander.
-        Decoded::Foreign(foreign) if relay.queues.of_kind(&foreign.kind) == Some(queue) => {
-            let job = foreign.into_job(queue.clone(), Priority::Normal);
-            let me = relay.liveness.me();
-            relay.store.insert(me, &[job], Duration::ZERO).await?;
-            Ok(true)
-        }
+        // adopted: a bystander. The rule is the workers'.
         Decoded::Foreign(foreign) => {
-            let reason = "the broker dead-lettered a message that was never adopted";
-            let error = JobError::new(ErrorClass::Invalid, "never_adopted", reason);
-            keep(
-                relay,
-                queue,
-                id,
-                foreign.kind.as_str(),
-                &message.body,
-                error,
-            )
-            .await
+            match admits(&*relay.store, &relay.queues, &foreign.kind, queue).await? {
+                Ok(()) => {
+                    let job = foreign.into_job(queue.clone(), Priority::Normal);
+                    let me = relay.liveness.me();
+                    relay.store.insert(me, &[job], Duration::ZERO).await?;
+                    return Ok(true);
+                }
+                Err(junk) => junk,
+            }
         }
-        Decoded::Junk(Junk { code, reason }) => {
-            let kind = message.kind.as_deref().unwrap_or("unknown");
-            let error = JobError::new(ErrorClass::Invalid, code, &reason);
-            keep(relay, queue, id, kind, &message.body, error).await
-        }
-    }
+        Decoded::Junk(junk) => junk,
+    };
+    let letter = DeadLetter {
+        id,
+        ..DeadLetter::of_junk(message, queue, &junk)
+    };
+    let me = relay.liveness.me();
+    relay.store.insert_dead(me, &[letter]).await?;
+    Ok(true)
 }
 
 async fn republish(relay: &Relay, letter: &Publication) -> StoreResult<bool> {
@@ -82,26 +74,4 @@ async fn republish(relay: &Relay, letter: &Publication) -> StoreResult<bool> {
     };
     let answers = relay.broker.publish(std::slice::from_ref(&live)).await;
     Ok(answers.iter().all(Result::is_ok))
-}
-
-async fn keep(
-    relay: &Relay,
-    queue: &QueueName,
-    id: JobId,
-    kind: &str,
-    body: &[u8],
-    error: JobError,
-) -> StoreResult<bool> {
-    let letter = DeadLetter {
-        id,
-        kind: kind.to_owned(),
-        queue: queue.clone(),
-        payload: storable_body(body),
-        error,
-    };
-    relay
-        .store
-        .insert_dead(relay.liveness.me(), &[letter])
-        .await?;
-    Ok(true)
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Counts, StoreResult};
-use crate::job::{JobId, Kind, ProcessId, QueueName};
+use crate::job::{JobId, Kind, ProcessId, QueueName, Standing};
 
 /// A queue whose jobs are not to be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -84,6 +84,16 @@ pub struct Place {
     pub unpublished: Option<Duration>,
 }
 
+/// What became of a dispatch that was to be handed back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandedBack {
+    /// It was `queued`, and is in the outbox now.
+    Entered,
+    /// It was not; the row as it stands, `None` if there is none. Only this delivery may know of
+    /// the dispatch: see [`crate::job::dispose`].
+    Not(Option<Standing>),
+}
+
 /// What operators ask of the store.
 ///
 /// # Errors
@@ -101,8 +111,8 @@ pub trait Control {
 
     /// Enters those dispatches that are still `queued` in the outbox, at high priority, due at
     /// once: they were delivered, and the caller acknowledges them without having claimed them.
-    /// Nothing is counted. Returns how many there were.
-    async fn hand_back(&self, dispatches: &[(JobId, i32)]) -> StoreResult<u64>;
+    /// Nothing is counted. Answers in the order of the dispatches.
+    async fn hand_back(&self, dispatches: &[(JobId, i32)]) -> StoreResult<Vec<HandedBack>>;
 
     /// Replaces what a process told of these queues. The first report of a process also removes
     /// what the dead have told.

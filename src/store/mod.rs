@@ -5,6 +5,7 @@
 //! requests into the batches that the trait takes.
 
 mod control;
+mod dead_letter;
 mod door;
 mod effect;
 mod error;
@@ -24,8 +25,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-pub use control::{Control, Depth, Pause, Place, Report, Reported, RunningJob};
-pub use door::Door;
+pub use control::{Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob};
+pub use dead_letter::DeadLetter;
+pub use door::{Door, admits};
 pub use effect::{Connection, DatabaseError, Effect, Effects, Fence};
 pub use error::{StoreError, StoreResult};
 pub use extension::{Balance, Extensions, Migration};
@@ -39,8 +41,7 @@ pub use operations::{DeadGroup, Edit, Operated, Operations};
 pub use process::{Beat, NewProcess, ProcessBeat, ProcessRow, Role};
 
 use crate::job::{
-    Claimed, JobError, JobId, JobView, NewJob, ProcessId, Publication, QueueName, Standing, State,
-    Transition,
+    Claimed, JobId, JobView, NewJob, ProcessId, Publication, QueueName, Standing, State, Transition,
 };
 
 /// How far a database's schema is from this program's.
@@ -173,21 +174,6 @@ pub struct Record {
     pub transition: Transition,
 }
 
-/// A message that can be no live job, to be kept as a dead job.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    /// Made by whoever records it; or the id that an orphaned message carried.
-    pub id: JobId,
-    /// As far as it is known.
-    pub kind: String,
-    /// Where it was found.
-    pub queue: QueueName,
-    /// The body, made JSON: junk is kept as a JSON string.
-    pub payload: Vec<u8>,
-    /// Why it is dead.
-    pub error: JobError,
-}
-
 /// A database that holds jobs. All times are by the database's clock.
 ///
 /// Every method is one transaction, safe beside any number of other processes doing the same,
@@ -268,8 +254,8 @@ pub trait Store:
         lease: Duration,
     ) -> StoreResult<Result<Insertion, ReusedKeys>>;
 
-    /// Inserts jobs that are dead from the start (junk, orphans), counted as accepted. An id
-    /// that the store has already is left alone.
+    /// Inserts jobs that are dead from the start (junk, orphans), counted as accepted. An id or
+    /// a unique key that the store has already is left alone.
     async fn insert_dead(&self, process: ProcessId, letters: &[DeadLetter]) -> StoreResult<()>;
 
     /// Inserts a dispatch that the store has forgotten (a failover or restore lost the commit),

@@ -2,10 +2,8 @@ use std::time::Duration;
 
 use super::executor::Executor;
 use crate::broker::Delivery;
-use crate::job::{
-    ErrorClass, Foreign, JobError, JobId, Junk, Kind, Priority, QueueName, storable_body,
-};
-use crate::store::{DeadLetter, StoreError};
+use crate::job::{Foreign, Junk, Priority};
+use crate::store::{DeadLetter, StoreError, admits};
 
 /// How long to wait before trying the store again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -33,22 +31,18 @@ impl Executor {
         }
     }
 
-    /// What the intake checks at its door. A kind that this program does not know may be one of a
-    /// newer version, which has announced it; then that version's workers look at the payload.
+    /// What the intake checks at its door. The payload of a kind that this program does not know
+    /// is looked at by the workers that do.
     async fn admit(&self, foreign: &Foreign) -> Option<Result<(), Junk>> {
-        let own = self.queues.of_kind(&foreign.kind);
-        if own == Some(&self.queue) {
-            return Some(self.payload_fits(foreign));
-        }
-        let asked = || self.store.announced_queue(&foreign.kind);
-        let announced = match self.until_stored(asked).await? {
-            Ok(announced) => announced,
-            Err(error) => return Some(Err(unstorable(&error))),
-        };
-        Some(match announced.as_ref().or(own) {
-            Some(queue) if *queue == self.queue => Ok(()),
-            Some(queue) => Err(misrouted(&foreign.kind, queue)),
-            None => Err(unknown_kind(&foreign.kind)),
+        let admitted = self
+            .until_stored(|| admits(&*self.store, &self.queues, &foreign.kind, &self.queue))
+            .await?;
+        Some(match admitted {
+            Ok(Ok(())) if self.queues.of_kind(&foreign.kind) == Some(&self.queue) => {
+                self.payload_fits(foreign)
+            }
+            Ok(admitted) => admitted,
+            Err(error) => Err(unstorable(&error)),
         })
     }
 
@@ -67,14 +61,7 @@ impl Executor {
 
     /// Keeps a message that can be no job as a dead job with the reason.
     pub(super) async fn bury(&self, junk: &Junk, delivery: Delivery) {
-        let message = &delivery.message;
-        let letters = [DeadLetter {
-            id: JobId::new(),
-            kind: message.kind.clone().unwrap_or_else(|| "unknown".to_owned()),
-            queue: self.queue.clone(),
-            payload: storable_body(&message.body),
-            error: JobError::new(ErrorClass::Invalid, junk.code, &junk.reason),
-        }];
+        let letters = [DeadLetter::of_junk(&delivery.message, &self.queue, junk)];
         tracing::warn!(
             error.code = junk.code,
             queue.name = %self.queue,
@@ -114,27 +101,12 @@ impl Executor {
     }
 }
 
-fn misrouted(kind: &Kind, queue: &QueueName) -> Junk {
-    Junk {
-        code: "wrong_queue",
-        reason: format!(
-            "the kind `{kind}` waits in the queue `{queue}`: publish it with that routing key"
-        ),
-    }
-}
-
-fn unknown_kind(kind: &Kind) -> Junk {
-    Junk {
-        code: "unknown_kind",
-        reason: format!(
-            "the AMQP property `type` names the kind `{kind}`, which no process has announced"
-        ),
-    }
-}
-
 fn unstorable(error: &StoreError) -> Junk {
     Junk {
         code: "unstorable",
         reason: format!("the store refused the message: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::time::Duration;
 const NOT_ALLOWED_PAUSE: Duration = Duration::from_millis(500);
 
 /// One step of the claim loop.
-enum Step {
+pub(super) enum Step {
     /// Ours to run.
     Won(Claimed),
     /// Nothing to do for this delivery.
@@ -33,7 +33,7 @@ impl Executor {
         loop {
             self.may_claim().await?;
             if !self.gate.is_open() {
-                return self.hand_back(publication).await;
+                return self.hand_back(publication, message).await.map(|()| None);
             }
             let request = ClaimRequest {
                 id: publication.id,
@@ -44,23 +44,6 @@ impl Executor {
                 Step::Won(claimed) => return Some(Some(claimed)),
                 Step::Drop => return Some(None),
                 Step::Again(epoch) => over_epoch = epoch,
-            }
-        }
-    }
-
-    /// The queue was paused after this was delivered, perhaps while it was parked: it goes back
-    /// as the pool's other deliveries do. A run of ours whose claim's answer was lost is not
-    /// `queued`; the reconciliation hands that back.
-    async fn hand_back(&self, publication: &Publication) -> Option<Option<Claimed>> {
-        let dispatch = (publication.id, publication.dispatch);
-        match self.store.hand_back(&[dispatch]).await {
-            Ok(_) => Some(None),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "could not hand back through the store; the broker takes it back"
-                );
-                None
             }
         }
     }
@@ -124,7 +107,11 @@ impl Executor {
     /// The store has forgotten a dispatch that the broker still has. Young ones were lost in a
     /// failover or restore and are entered again; old ones may have been pruned after they ran,
     /// and running them again could repeat an effect: those become dead letters.
-    async fn restore(&self, publication: &Publication, message: &Message) -> Option<Step> {
+    pub(super) async fn restore(
+        &self,
+        publication: &Publication,
+        message: &Message,
+    ) -> Option<Step> {
         let young = age(publication.id).is_some_and(|age| age < self.memory);
         if young {
             return match self.store.restore(self.liveness.me(), publication).await {
@@ -143,6 +130,7 @@ impl Executor {
             kind: publication.kind.to_string(),
             queue: self.queue.clone(),
             payload: message.body.to_vec(),
+            unique: None,
             error: JobError::new(
                 ErrorClass::Invalid,
                 "orphaned",

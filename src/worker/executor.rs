@@ -156,7 +156,7 @@ impl Executor {
         cancelled.cancel();
         let outcome = match ended {
             Some(outcome) => outcome,
-            None => self.grace(&mut task).await,
+            None => self.grace(&mut task, claimed).await,
         };
         task.stopped().await;
         outcome
@@ -183,10 +183,14 @@ impl Executor {
     }
 
     /// Lets a handler that was asked to stop come to an end, which counts if it is one.
-    async fn grace(&self, task: &mut AbortOnDrop) -> Outcome {
+    async fn grace(&self, task: &mut AbortOnDrop, claimed: &Claimed) -> Outcome {
+        let mut identity = self.liveness.identity();
+        let lost = identity.wait_for(|me| *me != claimed.owner);
         let ended = tokio::select! {
             biased;
             ended = &mut task.0 => Some(outcome(ended)),
+            // As in `supervise`: it may run elsewhere by now.
+            _ = lost => None,
             () = tokio::time::sleep(GRACE) => None,
             () = self.deadline.cancelled() => None,
         };

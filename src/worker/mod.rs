@@ -8,7 +8,10 @@ mod adopt;
 mod cancellations;
 mod claim;
 mod executor;
+#[cfg(test)]
+mod fixture;
 mod gate;
+mod hand_back;
 mod job;
 mod ledger;
 mod next_job;

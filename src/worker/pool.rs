@@ -8,12 +8,12 @@ use super::executor::Executor;
 use super::registration::Registration;
 use super::slots::Slot;
 use crate::broker::{Broker, Consumer, Delivery, Lane, Source};
-use crate::job::{Decoded, Priority, decode};
+use crate::job::Priority;
 
 /// One queue's worth of a worker process: two consumers, `concurrency` slots.
 #[derive(Debug)]
 pub(super) struct Pool {
-    executor: Arc<Executor>,
+    pub(super) executor: Arc<Executor>,
     broker: Arc<dyn Broker>,
     registration: Registration,
     slots: Arc<Semaphore>,
@@ -134,41 +134,15 @@ impl Pool {
         }
     }
 
-    /// The queue was paused: what was delivered and not started goes back by way of the outbox,
-    /// where it waits on the broker, however long the pause. It is not kept in hand, where it
-    /// would run into the broker's consumer timeout; nor given back to the broker unread, which
-    /// counts towards its delivery limit.
+    /// The queue was paused.
     async fn hand_back(&self, left: Vec<(Delivery, Priority)>) {
-        let queue = &self.executor.queue;
-        let (mut dispatches, mut deliveries) = (Vec::new(), Vec::new());
-        for (delivery, priority) in left {
-            match decode(&delivery.message, queue, priority) {
-                Decoded::Ours(publication) => {
-                    dispatches.push((publication.id, publication.dispatch));
-                    deliveries.push(delivery);
-                }
-                // Not a job of the store's yet: only the broker has it.
-                Decoded::Foreign(_) | Decoded::Junk(_) => delivery.release(),
-            }
-        }
-        let handed = self.executor.store.hand_back(&dispatches).await;
+        let handed_back = self.executor.hand_back_all(left).await;
         tracing::info!(
-            queue.name = %queue,
+            queue.name = %self.executor.queue,
             jobs.running = self.tasks.len(),
-            jobs.handed_back = dispatches.len(),
+            jobs.handed_back = handed_back,
             "paused"
         );
-        match handed {
-            // A crash between the two brings the messages again: duplicates are fenced.
-            Ok(_) => deliveries.into_iter().for_each(Delivery::ack),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "could not hand back through the store; the broker takes it back"
-                );
-                deliveries.into_iter().for_each(Delivery::release);
-            }
-        }
     }
 
     async fn drain(self, left: Vec<(Delivery, Priority)>) {

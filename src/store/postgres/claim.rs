@@ -42,7 +42,8 @@ pub(super) async fn claim(
         if open.is_empty() {
             break;
         }
-        let standings = standings(tx, requests, &open).await?;
+        let ids = open.iter().map(|n| requests[*n].id.uuid()).collect();
+        let standings = standings(tx, ids).await?;
         for n in &open {
             answers[*n] = Claim::Lost(standings.get(&requests[*n].id).copied());
         }
@@ -184,14 +185,15 @@ fn standing(code: i16, dispatch: i32, epoch: i32, owner: Option<i64>) -> Result<
     })
 }
 
-/// How the rows of these requests stand, wherever they are: in one snapshot a job is in one
+/// How the rows of these jobs stand, wherever they are: in one snapshot a job is in one
 /// place. A pruned job is told by its tombstone.
-async fn standings(
+pub(super) async fn standings(
     tx: &mut PgConnection,
-    requests: &[ClaimRequest],
-    open: &[usize],
+    ids: Vec<Uuid>,
 ) -> Result<HashMap<JobId, Standing>, Fault> {
-    let ids: Vec<Uuid> = open.iter().map(|n| requests[*n].id.uuid()).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let rows: Vec<(Uuid, i16, i32, i32, Option<i64>)> = sqlx::query_as(
         "SELECT id, state, dispatch, epoch, owner FROM longshore.live WHERE id = ANY ($1)
          UNION ALL

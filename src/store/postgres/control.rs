@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,9 +9,11 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::observe;
 use super::transaction::{COLD, HOT, transact, unsigned};
-use super::{PostgresStore, outbox};
+use super::{PostgresStore, claim, outbox};
 use crate::job::{JobId, ProcessId, QueueName};
-use crate::store::{Control, Depth, Pause, Place, Report, Reported, RunningJob, StoreResult};
+use crate::store::{
+    Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob, StoreResult,
+};
 
 #[async_trait]
 impl Control for PostgresStore {
@@ -26,9 +29,9 @@ impl Control for PostgresStore {
         transact!(self.pool, HOT, |tx| paused(&mut tx))
     }
 
-    async fn hand_back(&self, dispatches: &[(JobId, i32)]) -> StoreResult<u64> {
+    async fn hand_back(&self, dispatches: &[(JobId, i32)]) -> StoreResult<Vec<HandedBack>> {
         if dispatches.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         transact!(self.pool, HOT, |tx| hand_back(&mut tx, dispatches))
     }
@@ -92,7 +95,10 @@ async fn paused(tx: &mut PgConnection) -> Result<Vec<Pause>, Fault> {
     Ok(rows.into_iter().map(pause).collect())
 }
 
-async fn hand_back(tx: &mut PgConnection, dispatches: &[(JobId, i32)]) -> Result<u64, Fault> {
+async fn hand_back(
+    tx: &mut PgConnection,
+    dispatches: &[(JobId, i32)],
+) -> Result<Vec<HandedBack>, Fault> {
     let (jobs, numbers): (Vec<Uuid>, Vec<i32>) =
         dispatches.iter().map(|(id, n)| (id.uuid(), *n)).unzip();
     let queued: Vec<(Uuid, i32)> = sqlx::query_as(
@@ -105,9 +111,20 @@ async fn hand_back(tx: &mut PgConnection, dispatches: &[(JobId, i32)]) -> Result
     .bind(numbers)
     .fetch_all(&mut *tx)
     .await?;
-    let count = queued.len();
+    let entered: HashSet<(JobId, i32)> = queued.iter().map(|(id, n)| ((*id).into(), *n)).collect();
     outbox::enter_high(tx, queued).await?;
-    Ok(unsigned(count))
+    let others = dispatches
+        .iter()
+        .filter(|wanted| !entered.contains(*wanted));
+    let standings = claim::standings(tx, others.map(|(id, _)| id.uuid()).collect()).await?;
+    let answer = |wanted: &(JobId, i32)| {
+        if entered.contains(wanted) {
+            HandedBack::Entered
+        } else {
+            HandedBack::Not(standings.get(&wanted.0).copied())
+        }
+    };
+    Ok(dispatches.iter().map(answer).collect())
 }
 
 /// Microseconds as the statements give them.

@@ -224,9 +224,14 @@ pub(super) async fn insert_dead(
     process: ProcessId,
     letters: &[DeadLetter],
 ) -> Result<(), Fault> {
+    let keyed = letters
+        .iter()
+        .filter_map(|l| Some((l.id, l.unique.as_ref()?)));
+    let free = keys::take_free(tx, keyed.collect()).await?;
     let mut ids = HashSet::new();
     let new: Vec<&DeadLetter> = letters
         .iter()
+        .filter(|letter| letter.unique.is_none() || free.contains(&letter.id))
         .filter(|letter| ids.insert(letter.id))
         .collect();
     let each = || new.iter();

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -85,12 +85,46 @@ async fn take<'a>(
     if taken.len() == wanted.len() {
         return Ok(HashMap::new());
     }
-    let mine: std::collections::HashSet<(String, String)> = taken.into_iter().collect();
+    let mine: HashSet<(String, String)> = taken.into_iter().collect();
     let others: Vec<KeyOf<'a>> = each()
         .map(|(name, _)| **name)
         .filter(|(scope, key)| !mine.contains(&((*scope).to_owned(), (*key).to_owned())))
         .collect();
     owners(tx, &others).await
+}
+
+/// Takes the keys that are free and returns whose they are now. A key that another transaction is
+/// just taking is waited for.
+pub(super) async fn take_free(
+    tx: &mut PgConnection,
+    mut wanted: Vec<(JobId, &UniqueKey)>,
+) -> Result<HashSet<JobId>, Fault> {
+    if wanted.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Of equal keys the first one stays the first.
+    wanted.sort_by(|one, other| name(one.1).cmp(&name(other.1)));
+    let each = || wanted.iter();
+    let taken: Vec<Uuid> = sqlx::query_scalar(
+        "INSERT INTO longshore.unique_key (scope, key, fingerprint, job, created_at)
+         SELECT scope, key, fingerprint, job, now()
+         FROM unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[])
+              WITH ORDINALITY AS given (scope, key, fingerprint, job, n)
+         ORDER BY n
+         ON CONFLICT (scope, key) DO NOTHING
+         RETURNING job",
+    )
+    .bind(each().map(|(_, key)| &*key.scope).collect::<Vec<_>>())
+    .bind(each().map(|(_, key)| &*key.key).collect::<Vec<_>>())
+    .bind(
+        each()
+            .map(|(_, key)| &key.fingerprint[..])
+            .collect::<Vec<_>>(),
+    )
+    .bind(each().map(|(job, _)| job.uuid()).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await?;
+    Ok(taken.into_iter().map(JobId::from).collect())
 }
 
 /// Whose keys these are. A new statement, so it sees what the insert before it waited for.

@@ -144,19 +144,26 @@ pub(super) async fn requeue(
         .await?;
     }
     let back = send_back(tx, &[id.uuid()]).await?;
+    if back.is_empty() {
+        return Ok(Operated::Unknown);
+    }
     outbox::box_up(tx, back, std::time::Duration::ZERO).await?;
     note(tx, Action::Requeue, id, by).await?;
     Ok(Operated::Done)
 }
 
 /// Moves jobs whose rows of `done` are locked to `queued`, as a new dispatch. The failures so
-/// far stay on record: the next attempt's number goes on from theirs.
+/// far stay on record: the next attempt's number goes on from theirs. A job without its row of
+/// `job` stays where it is: there is nothing to run, and it must not vanish.
 pub(super) async fn send_back(
     tx: &mut PgConnection,
     ids: &[Uuid],
 ) -> Result<Vec<(Uuid, i32)>, Fault> {
     Ok(sqlx::query_as(
-        "WITH back AS (DELETE FROM longshore.done WHERE id = ANY ($1) RETURNING *)
+        "WITH back AS (
+             DELETE FROM longshore.done d WHERE d.id = ANY ($1)
+               AND EXISTS (SELECT FROM longshore.job WHERE id = d.id)
+             RETURNING d.*)
          INSERT INTO longshore.live (id, kind, queue, state, dispatch, epoch, recorded,
                                      max_attempts, queued_at, started_at, created_at,
                                      error_code, error_message, error_class)

@@ -46,7 +46,7 @@ pub(super) async fn advance(
     }
     let batch = i64::from(operation.next_batch(by.batch));
     let (picked, last) = pick(tx, &operation, place, batch).await?;
-    let taken = lock(tx, &picked).await?;
+    let taken = lock(tx, &operation, &picked).await?;
     let (entry, done) = match operation.action {
         Action::Requeue => {
             let back = one::send_back(tx, &taken).await?;
@@ -155,13 +155,19 @@ async fn pick(
     Ok((picked, last && whole))
 }
 
-/// Those that are still dead, locked in order.
-async fn lock(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, Fault> {
+/// Those that are still dead, locked in order; not those that were requeued and died again since
+/// they were picked.
+async fn lock(
+    tx: &mut PgConnection,
+    operation: &Operation,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, Fault> {
     Ok(sqlx::query_scalar(
-        "SELECT id FROM longshore.done WHERE id = ANY ($1) AND state = 5
+        "SELECT id FROM longshore.done WHERE id = ANY ($1) AND state = 5 AND finished_at <= $2
          ORDER BY id FOR UPDATE",
     )
     .bind(ids)
+    .bind(operation.created_at)
     .fetch_all(tx)
     .await?)
 }

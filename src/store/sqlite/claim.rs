@@ -102,7 +102,7 @@ async fn take(
     Ok(won.into_iter().map(|row| (row.id.into(), row)).collect())
 }
 
-async fn standings(
+pub(super) async fn standings(
     tx: &mut Transaction<'static, Sqlite>,
     ids: impl Iterator<Item = JobId>,
 ) -> sqlx::Result<HashMap<JobId, Standing>> {

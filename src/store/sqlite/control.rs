@@ -1,12 +1,15 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::types::Uuid;
 
 use super::error::classify;
-use super::{SqliteStore, clock, observe, outbox, rows};
+use super::{SqliteStore, claim, clock, observe, outbox, rows};
 use crate::job::{JobId, ProcessId, QueueName};
-use crate::store::{Control, Depth, Pause, Place, Report, Reported, RunningJob, StoreResult};
+use crate::store::{
+    Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob, StoreResult,
+};
 
 #[async_trait]
 impl Control for SqliteStore {
@@ -22,9 +25,9 @@ impl Control for SqliteStore {
         paused(self).await.map_err(classify)
     }
 
-    async fn hand_back(&self, dispatches: &[(JobId, i32)]) -> StoreResult<u64> {
+    async fn hand_back(&self, dispatches: &[(JobId, i32)]) -> StoreResult<Vec<HandedBack>> {
         if dispatches.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         hand_back(self, dispatches).await.map_err(classify)
     }
@@ -95,7 +98,10 @@ async fn paused(store: &SqliteStore) -> sqlx::Result<Vec<Pause>> {
     rows.into_iter().map(pause).collect()
 }
 
-async fn hand_back(store: &SqliteStore, dispatches: &[(JobId, i32)]) -> sqlx::Result<u64> {
+async fn hand_back(
+    store: &SqliteStore,
+    dispatches: &[(JobId, i32)],
+) -> sqlx::Result<Vec<HandedBack>> {
     let wanted: Vec<(String, i32)> = dispatches
         .iter()
         .map(|(id, n)| (rows::hex(*id), *n))
@@ -112,6 +118,18 @@ async fn hand_back(store: &SqliteStore, dispatches: &[(JobId, i32)]) -> sqlx::Re
     if !queued.is_empty() {
         outbox::enter(&mut tx, now, Duration::ZERO, true, &queued).await?;
     }
+    let entered: HashSet<(JobId, i32)> = queued.into_iter().collect();
+    let others = dispatches
+        .iter()
+        .filter(|wanted| !entered.contains(*wanted));
+    let standings = claim::standings(&mut tx, others.map(|(id, _)| *id)).await?;
     tx.commit().await?;
-    Ok(queued.len() as u64)
+    let answer = |wanted: &(JobId, i32)| {
+        if entered.contains(wanted) {
+            HandedBack::Entered
+        } else {
+            HandedBack::Not(standings.get(&wanted.0).copied())
+        }
+    };
+    Ok(dispatches.iter().map(answer).collect())
 }

@@ -212,6 +212,11 @@ pub(super) async fn insert_dead(
         let kind = letter.kind.parse::<Kind>();
         let kind = kind.as_ref().map_or(UNKNOWN, Kind::as_str);
         let error = &letter.error;
+        if let Some(unique) = &letter.unique
+            && !keys::take_free(&mut tx, letter.id, unique, now).await?
+        {
+            continue;
+        }
         let written = sqlx::query(
             "INSERT INTO job (id, state, dispatch, created_at, finished_at, kind, queue, high,
                               error_code, error_message, error_class, payload, fingerprint)

@@ -103,3 +103,24 @@ pub(super) async fn take(
     .await?;
     Ok(())
 }
+
+/// Takes a key if it is free; false if it is not.
+pub(super) async fn take_free(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: JobId,
+    unique: &UniqueKey,
+    now: i64,
+) -> sqlx::Result<bool> {
+    let taken = sqlx::query(
+        "INSERT INTO unique_key (scope, key, fingerprint, job, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (scope, key) DO NOTHING",
+    )
+    .bind(&unique.scope)
+    .bind(&unique.key)
+    .bind(&unique.fingerprint)
+    .bind(id.uuid())
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(taken.rows_affected() > 0)
+}

@@ -285,7 +285,7 @@ pub(super) async fn advance(
             outbox::enter_leased(&mut tx, now, by.lease, publications).await?
         }
         Action::Purge => {
-            purge::purge(&mut tx, &ids).await?;
+            purge::purge(&mut tx, now, &ids).await?;
             None
         }
         // One job at a time, and never running as an operation.

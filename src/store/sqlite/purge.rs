@@ -4,9 +4,11 @@ use super::rows;
 use crate::job::JobId;
 
 /// Removes jobs and counts them as pruned. Their id and dispatch are kept, so that no old copy
-/// of a message is taken for one whose job the store has lost.
+/// of a message is taken for one whose job the store has lost. Their unique keys live on for a
+/// day from now, so that a repetition that is under way is still recognised.
 pub(super) async fn purge(
     tx: &mut Transaction<'static, Sqlite>,
+    now: i64,
     ids: &[JobId],
 ) -> sqlx::Result<()> {
     if ids.is_empty() {
@@ -26,5 +28,13 @@ pub(super) async fn purge(
             .execute(&mut **tx)
             .await?;
     }
+    sqlx::query(
+        "UPDATE unique_key SET created_at = ?2
+         WHERE job IN (SELECT unhex(value) FROM json_each(?1))",
+    )
+    .bind(&batch)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }

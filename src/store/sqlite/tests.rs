@@ -8,7 +8,8 @@ use tempfile::TempDir;
 use super::SqliteStore;
 use crate::job::{JobId, NewJob, ProcessId, Transition, UniqueKey};
 use crate::store::{
-    Claim, ClaimRequest, Inserted, NewProcess, Record, Retention, Role, Store, StoreError,
+    Action, Claim, ClaimRequest, Inserted, JobFilter, NewOperation, NewProcess, OperationId,
+    Operations, Record, Retention, Role, StepBy, Store, StoreError,
 };
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -105,6 +106,41 @@ async fn a_key_lives_a_day_or_as_long_as_its_job() {
     assert_eq!(again("1").await, Inserted::Replayed { id: live.id });
     assert!(matches!(again("2").await, Inserted::Accepted { .. }));
     assert_eq!(again("3").await, Inserted::Replayed { id: fresh.id });
+}
+
+#[tokio::test]
+async fn a_purged_jobs_key_lives_a_day_from_the_purge() {
+    let (_folder, store, process) = migrated().await;
+    let job = new_job(Some("1"));
+    insert(&store, process, &job).await;
+    let old = "UPDATE unique_key SET created_at = created_at - 2 * 86400000000";
+    assert_eq!(by_hand(&store, old).await, 1);
+    let dead = "UPDATE job SET state = 5, finished_at = created_at";
+    assert_eq!(by_hand(&store, dead).await, 1);
+    let operation = NewOperation {
+        id: OperationId::new(),
+        action: Action::Purge,
+        filter: JobFilter::default(),
+        limit: None,
+        rate: None,
+        created_by: "somebody".to_owned(),
+    };
+    store.begin(&operation).await.unwrap();
+    let by = StepBy {
+        executor: uuid::Uuid::now_v7(),
+        batch: 10,
+        hold: LEASE,
+        lease: LEASE,
+    };
+    store.advance(&by, None).await.unwrap();
+    assert_eq!(store.tally().await.unwrap().pruned, 1);
+    prune_all(&store).await;
+    let again = async || insert(&store, process, &new_job(Some("1"))).await;
+    assert_eq!(again().await, Inserted::Replayed { id: job.id });
+    let a_day = "UPDATE unique_key SET created_at = created_at - 86400000000";
+    assert_eq!(by_hand(&store, a_day).await, 1);
+    prune_all(&store).await;
+    assert!(matches!(again().await, Inserted::Accepted { .. }));
 }
 
 /// C strings end at a NUL; keys do not.

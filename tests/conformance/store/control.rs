@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use longshore::job::{JobId, NewJob, Priority, ProcessId, State};
-use longshore::store::{Depth, Report};
+use longshore::store::{Depth, HandedBack, Report};
 
 use super::world::{
     LONG, World, at_once, die, job_in, new_job, patiently, published, queue, succeed,
@@ -63,8 +63,22 @@ pub(crate) async fn what_is_handed_back_is_published_again_and_counted_nowhere(w
         (JobId::new(), 1),
         (waiting, 2),
     ];
-    assert_eq!(world.store.hand_back(&[]).await.unwrap(), 0);
-    assert_eq!(world.store.hand_back(&wanted).await.unwrap(), 1);
+    assert_eq!(world.store.hand_back(&[]).await.unwrap(), []);
+    let handed = world.store.hand_back(&wanted).await.unwrap();
+    let stands = |handed: &HandedBack| match handed {
+        HandedBack::Entered => Err("entered"),
+        HandedBack::Not(row) => Ok(row.map(|row| (row.state, row.dispatch, row.owner))),
+    };
+    assert_eq!(
+        handed.iter().map(stands).collect::<Vec<_>>(),
+        [
+            Err("entered"),
+            Ok(Some((State::Running, 1, Some(world.process)))),
+            Ok(Some((State::Succeeded, 1, None))),
+            Ok(None),
+            Ok(Some((State::Queued, 1, None))),
+        ]
+    );
     let entries = world.store.lease_outbox(10, LONG).await.unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!(published(&entries[0].publications), [(waiting, 1)]);

@@ -1,8 +1,9 @@
-use longshore::job::{ErrorClass, JobError, JobId, Priority, Publication, State};
+use longshore::job::{ErrorClass, JobError, JobId, Priority, Publication, State, UniqueKey};
 use longshore::store::DeadLetter;
 
 use super::world::{
-    LONG, World, die, in_state, job_after, new_job, postpone, queue, retry, succeed,
+    LONG, World, at_once, die, in_state, job_after, new_job, patiently, postpone, queue, retry,
+    succeed,
 };
 
 fn letter(kind: &str) -> DeadLetter {
@@ -12,6 +13,7 @@ fn letter(kind: &str) -> DeadLetter {
         queue: queue("email"),
         payload: br#""not {json""#.to_vec(),
         error: JobError::new(ErrorClass::Invalid, "bad_json", "the body must be JSON"),
+        unique: None,
     }
 }
 
@@ -73,6 +75,40 @@ pub(crate) async fn a_dead_letter_again_changes_nothing(world: &World) {
     let view = world.view(first.id).await;
     assert_eq!(view.error, Some(first.error));
     assert_eq!(world.store.tally().await.unwrap().accepted, 1);
+}
+
+pub(crate) async fn a_dead_letter_with_a_known_key_is_the_same(world: &World) {
+    let keyed = |key: &str| DeadLetter {
+        unique: Some(UniqueKey {
+            scope: "dead".to_owned(),
+            key: key.to_owned(),
+            fingerprint: Vec::new(),
+        }),
+        ..letter("email.send")
+    };
+    let first = [keyed("b"), keyed("a"), keyed("b"), letter("email.send")];
+    let insert = async |letters: &[DeadLetter]| {
+        let inserted = world.store.insert_dead(world.process, letters).await;
+        inserted.unwrap();
+    };
+    insert(&first).await;
+    // Also after a reply that was lost.
+    insert(&first).await;
+    insert(&[keyed("a"), keyed("c")]).await;
+    let mut dead = world.list(in_state(State::Dead)).await;
+    for known in [&first[0], &first[1], &first[3]] {
+        let before = dead.len();
+        dead.retain(|id| *id != known.id);
+        assert_eq!(dead.len(), before - 1);
+    }
+    assert_eq!(dead.len(), 1, "and that of the key c");
+    assert_eq!(world.store.tally().await.unwrap().accepted, 4);
+    let many = at_once(world, 6, |store, _| {
+        let (letter, process) = (keyed("d"), world.process);
+        async move { patiently(|| store.insert_dead(process, std::slice::from_ref(&letter))).await }
+    });
+    many.await;
+    assert_eq!(world.store.tally().await.unwrap().accepted, 5);
 }
 
 pub(crate) async fn a_dead_letter_leaves_a_job_of_its_id_alone(world: &World) {

@@ -356,6 +356,7 @@ impl<'w> History<'w> {
             queue: queue("email"),
             payload: b"{}".to_vec(),
             error: failure("orphan"),
+            unique: None,
         };
         let process = self.any_process();
         self.world

@@ -67,6 +67,7 @@ macro_rules! backend {
                 dead_letters(migrated): [
                     a_dead_letter_is_listed_and_counted,
                     a_dead_letter_again_changes_nothing,
+                    a_dead_letter_with_a_known_key_is_the_same,
                     a_dead_letter_leaves_a_job_of_its_id_alone,
                     a_kind_that_is_no_kind_reads_unknown,
                     a_forgotten_dispatch_is_restored,

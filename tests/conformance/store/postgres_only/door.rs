@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use longshore::config::Queues;
 use longshore::job::{JobId, State};
+use longshore::store::admits;
 use sqlx::error::DatabaseError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
@@ -331,5 +333,23 @@ async fn what_the_documentation_shows_works() {
     ] {
         assert!(page.contains(&format!("| `{argument}` |")), "{argument}");
     }
+    world.close().await;
+}
+
+/// In a rolling deploy a program meets kinds that only a newer one knows.
+#[tokio::test]
+async fn a_kind_is_admitted_where_some_version_has_announced_it() {
+    let (world, _connection) = world().await;
+    let resize = "image.resize".parse().unwrap();
+    let own = Queues::built_in();
+    let admitted = async |name: &str| {
+        let admitted = admits(&*world.store, &own, &resize, &queue(name)).await;
+        admitted.unwrap().map_err(|junk| junk.code)
+    };
+    assert_eq!(admitted("images").await, Err("unknown_kind"));
+    let newer = [(resize.clone(), queue("images"))];
+    world.store.announce_kinds(&newer).await.unwrap();
+    assert_eq!(admitted("images").await, Ok(()));
+    assert_eq!(admitted("email").await, Err("wrong_queue"));
     world.close().await;
 }
