@@ -61,7 +61,13 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
             let store = open::ready_store(&settings).await?;
             let mut job = store.job(args.id).await?;
             if let Some(job) = &mut job {
-                explain(&*store, job).await?;
+                // What the row says is worth more than no answer.
+                if let Err(error) = explain(&*store, job).await {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot tell why the job waits"
+                    );
+                }
             }
             store.close().await;
             let mut job = job.ok_or_else(|| {
