@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod batch;
+mod depths;
 mod explain;
 mod fields;
 mod keys;
@@ -14,6 +15,7 @@ mod workers;
 
 pub use acceptance::Acceptance;
 pub use batch::{BatchForm, BatchItem, MAX_BATCH, MAX_KEY, is_key, key_rule, read_batch};
+pub use depths::Depths;
 pub use explain::explain;
 pub use fields::{FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
