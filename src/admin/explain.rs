@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::job::{JobView, State, WaitReason, WaitingFor};
-use crate::store::{Store, StoreResult};
+use crate::store::{Report, Reported, Store, StoreResult};
 
 /// How far those in front are counted.
 const CAP: u32 = 1000;
@@ -40,12 +40,8 @@ async fn queued(store: &dyn Store, job: &JobView) -> StoreResult<Option<WaitingF
         return Ok(Some(WaitingFor::new(WaitReason::QueuePaused, message)));
     }
     let reports = store.reports().await?;
-    let taken = reports
-        .iter()
-        .any(|told| told.report.capacity > 0 && told.report.kinds.contains(&job.kind));
-    if !taken {
-        let message = format!("no live worker takes {}", job.kind);
-        return Ok(Some(WaitingFor::new(WaitReason::NoWorker, message)));
+    if let Some(waiting) = untaken(&reports, job) {
+        return Ok(Some(waiting));
     }
     let Some(place) = store.place(job.id, CAP).await? else {
         return Ok(None);
@@ -54,16 +50,40 @@ async fn queued(store: &dyn Store, job: &JobView) -> StoreResult<Option<WaitingF
         let message = format!("the broker has not confirmed it for {} s", age.as_secs());
         return Ok(Some(WaitingFor::new(WaitReason::AwaitingPublish, message)));
     }
-    let message = match place.behind {
-        0 => "next, once a worker has a free slot".to_owned(),
-        n if n >= u64::from(CAP) => format!("behind {CAP} others or more"),
-        1 => "behind 1 other".to_owned(),
-        n => format!("behind {n} others"),
+    let message = match (place.behind, place.or_more) {
+        (0, true) => "waiting for a free worker".to_owned(),
+        (0, false) => "next, once a worker has a free slot".to_owned(),
+        (n, true) => format!("behind {n} others or more"),
+        (1, false) => "behind 1 other".to_owned(),
+        (n, false) => format!("behind {n} others"),
     };
     Ok(Some(WaitingFor {
         behind: Some(place.behind),
         ..WaitingFor::new(WaitReason::Behind, message)
     }))
+}
+
+/// Who takes the kind from another queue (it has been moved) takes none of this one.
+fn untaken(reports: &[Reported], job: &JobView) -> Option<WaitingFor> {
+    let takes = |report: &Report| {
+        report.capacity > 0 && report.queue == job.queue && report.kinds.contains(&job.kind)
+    };
+    let mut takers = reports
+        .iter()
+        .map(|told| &told.report)
+        .filter(|report| takes(report))
+        .peekable();
+    if takers.peek().is_none() {
+        let message = format!("no live worker takes {} from queue {}", job.kind, job.queue);
+        return Some(WaitingFor::new(WaitReason::NoWorker, message));
+    }
+    takers.all(|report| report.breaker == "open").then(|| {
+        let message = format!(
+            "every worker of queue {} has paused it: what its jobs need is down",
+            job.queue
+        );
+        WaitingFor::new(WaitReason::DependencyDown, message)
+    })
 }
 
 async fn lost(store: &dyn Store, job: &JobView) -> StoreResult<Option<WaitingFor>> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::depths::Depths;
 use crate::broker::{Broker, Lane, QueueStatus, Source};
 use crate::config::{Queues, closest};
 use crate::job::{Kind, QueueName, State};
@@ -103,18 +104,13 @@ pub async fn queues(
     store: &dyn Store,
     broker: Option<&dyn Broker>,
     queues: &Queues,
+    depths: &Depths,
 ) -> StoreResult<Vec<QueueView>> {
-    let (depths, reports) = (store.depths().await?, store.reports().await?);
+    let (depths, reports) = (depths.read(store).await?, store.reports().await?);
     let (processes, pauses) = (store.processes().await?, store.paused().await?);
     let mut views: BTreeMap<String, QueueView> = BTreeMap::new();
-    let names = names(queues, &processes, &reports, &pauses);
-    for name in names
-        .into_iter()
-        .chain(depths.iter().map(|depth| depth.counts.queue.clone()))
-    {
-        views
-            .entry(name.clone())
-            .or_insert_with(|| empty(name, queues));
+    for name in all_names(queues, &processes, &reports, &pauses, &depths) {
+        views.insert(name.clone(), empty(name, queues));
     }
     for depth in depths {
         if let Some(view) = views.get_mut(&depth.counts.queue) {
@@ -138,20 +134,23 @@ pub async fn queues(
     Ok(views)
 }
 
-fn names(
+fn all_names(
     queues: &Queues,
     processes: &[ProcessRow],
     reports: &[Reported],
     pauses: &[Pause],
+    depths: &[Depth],
 ) -> BTreeSet<String> {
     let configured = queues.names().map(ToString::to_string);
     let worked = processes.iter().flat_map(|process| process.queues.clone());
     let reported = reports.iter().map(|told| told.report.queue.to_string());
     let paused = pauses.iter().map(|pause| pause.queue.clone());
+    let holding = depths.iter().map(|depth| depth.counts.queue.clone());
     configured
         .chain(worked)
         .chain(reported)
         .chain(paused)
+        .chain(holding)
         .collect()
 }
 
@@ -223,49 +222,69 @@ async fn ask(broker: &dyn Broker, views: &mut [QueueView]) {
     let _ = tokio::time::timeout(BROKER, asking).await;
 }
 
-/// Pauses a queue: no process starts its jobs any more, within about two seconds and until it
-/// is resumed, whatever restarts; what runs is finished. Pausing twice is pausing once.
+/// Pauses queues: no process starts their jobs any more, within about two seconds and until they
+/// are resumed, whatever restarts; what runs is finished. Pausing twice is pausing once.
 ///
 /// # Errors
-/// `Unknown` for a queue that is neither in the queue file, nor worked by a live process, nor
-/// paused; the store's.
+/// `Unknown` for a name that [`queues`] does not list; then none is paused. The store's.
 pub async fn pause(
     store: &dyn Store,
     queues: &Queues,
-    name: &str,
+    depths: &Depths,
+    names: &[String],
     by: &str,
-) -> Result<QueueName, ControlError> {
-    let queue = known(store, queues, name).await?;
-    store.pause(&queue, by).await?;
-    Ok(queue)
+) -> Result<Vec<QueueName>, ControlError> {
+    let found = known(store, queues, depths, names).await?;
+    for queue in &found {
+        store.pause(queue, by).await?;
+    }
+    Ok(found)
 }
 
-/// Ends a pause, if there is one.
+/// Ends pauses, where there are any.
 ///
 /// # Errors
 /// As [`pause`].
 pub async fn resume(
     store: &dyn Store,
     queues: &Queues,
-    name: &str,
-) -> Result<QueueName, ControlError> {
-    let queue = known(store, queues, name).await?;
-    store.resume(&queue).await?;
-    Ok(queue)
+    depths: &Depths,
+    names: &[String],
+) -> Result<Vec<QueueName>, ControlError> {
+    let found = known(store, queues, depths, names).await?;
+    for queue in &found {
+        store.resume(queue).await?;
+    }
+    Ok(found)
 }
 
-async fn known(store: &dyn Store, queues: &Queues, name: &str) -> Result<QueueName, ControlError> {
-    let (processes, pauses) = (store.processes().await?, store.paused().await?);
-    let names = names(queues, &processes, &[], &pauses);
-    let found = names.get(name).and_then(|name| name.parse().ok());
-    found.ok_or_else(|| {
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
-        ControlError::Unknown {
-            name: name.chars().take(128).collect(),
-            hint: match closest(name, &known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", known.join(", ")),
-            },
-        }
-    })
+async fn known(
+    store: &dyn Store,
+    queues: &Queues,
+    depths: &Depths,
+    wanted: &[String],
+) -> Result<Vec<QueueName>, ControlError> {
+    let mut names: BTreeSet<String> = queues.names().map(ToString::to_string).collect();
+    // The queue file alone mostly tells, without a question to the store.
+    if !wanted.iter().all(|name| names.contains(name)) {
+        let (processes, reports) = (store.processes().await?, store.reports().await?);
+        let (pauses, depths) = (store.paused().await?, depths.read(store).await?);
+        names = all_names(queues, &processes, &reports, &pauses, &depths);
+    }
+    let find = |name: &String| {
+        let found = names.get(name).and_then(|name| name.parse().ok());
+        found.ok_or_else(|| unknown(name, &names))
+    };
+    wanted.iter().map(find).collect()
+}
+
+fn unknown(name: &str, names: &BTreeSet<String>) -> ControlError {
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    ControlError::Unknown {
+        name: name.chars().take(128).collect(),
+        hint: match closest(name, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", known.join(", ")),
+        },
+    }
 }

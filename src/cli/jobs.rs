@@ -1,5 +1,5 @@
-use super::dlq::operator;
 use super::filter::FilterArgs;
+use super::operator::operator;
 use super::submit::{payload_text, refused};
 use super::{CliError, Context, open, show};
 use crate::admin::{complete, edit, explain};
@@ -120,8 +120,14 @@ pub(super) async fn show(
 ) -> Result<(), CliError> {
     let store = open::ready_store(settings).await?;
     let mut job = store.job(args.id).await?;
-    if let Some(job) = &mut job {
-        explain(&*store, job).await?;
+    if let Some(job) = &mut job
+        // What the row says is worth more than no answer.
+        && let Err(error) = explain(&*store, job).await
+    {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "cannot tell why the job waits"
+        );
     }
     store.close().await;
     let mut job = job.ok_or_else(|| unknown(args.id))?;

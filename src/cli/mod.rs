@@ -12,6 +12,7 @@ mod keys;
 mod logging;
 mod migrate;
 mod open;
+mod operator;
 mod output;
 mod queues;
 mod remote;

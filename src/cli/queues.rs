@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use super::operator::operator;
 use super::table::{table, text};
 use super::{CliError, Context, open};
-use crate::admin::{self, ControlError, QueueView};
+use crate::admin::{self, ControlError, Depths, QueueView};
 use crate::config::{Need, Queues};
 use crate::job::State;
 use crate::store::Store;
@@ -45,7 +46,8 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     let done = match args {
         Args::List(args) => {
             let broker = open::reachable_broker(&settings, &queues)?;
-            let views = admin::queues(&*store, broker.as_deref(), &queues).await;
+            let views =
+                admin::queues(&*store, broker.as_deref(), &queues, &Depths::default()).await;
             if let Some(broker) = broker {
                 broker.close().await;
             }
@@ -67,9 +69,12 @@ async fn pause(
     queues: &Queues,
     args: &NamedArgs,
 ) -> Result<(), CliError> {
-    for name in &args.names {
-        let queue = admin::pause(store, queues, name, "longshore queues pause").await?;
-        tell(context, args.json, queue.as_str(), true);
+    let depths = Depths::default();
+    let paused = admin::pause(store, queues, &depths, &args.names, &operator()).await?;
+    tell(context, store, queues, args, &depths).await?;
+    for queue in paused.iter().filter(|_| !args.json) {
+        let line = format!("{queue} is paused; what runs is finished");
+        context.out.line(line);
     }
     Ok(())
 }
@@ -80,24 +85,29 @@ async fn resume(
     queues: &Queues,
     args: &NamedArgs,
 ) -> Result<(), CliError> {
-    for name in &args.names {
-        let queue = admin::resume(store, queues, name).await?;
-        tell(context, args.json, queue.as_str(), false);
+    let depths = Depths::default();
+    let resumed = admin::resume(store, queues, &depths, &args.names).await?;
+    tell(context, store, queues, args, &depths).await?;
+    for queue in resumed.iter().filter(|_| !args.json) {
+        context.out.line(format!("{queue} runs"));
     }
     Ok(())
 }
 
-fn tell(context: &Context, json: bool, queue: &str, paused: bool) {
-    if json {
-        let told = serde_json::json!({"queue": queue, "paused": paused});
-        context.out.json(&told);
-    } else if paused {
-        context
-            .out
-            .line(format!("{queue} is paused; what runs is finished"));
-    } else {
-        context.out.line(format!("{queue} runs"));
+/// As the API tells of them; the broker is not asked.
+async fn tell(
+    context: &Context,
+    store: &dyn Store,
+    queues: &Queues,
+    args: &NamedArgs,
+    depths: &Depths,
+) -> Result<(), CliError> {
+    if args.json {
+        let views = admin::queues(store, None, queues, depths).await?;
+        let named = views.iter().filter(|view| args.names.contains(&view.name));
+        named.for_each(|view| context.out.json(view));
     }
+    Ok(())
 }
 
 fn list(context: &Context, mut views: Vec<QueueView>, args: &ListArgs) -> Result<(), CliError> {

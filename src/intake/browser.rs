@@ -7,7 +7,13 @@ use super::{Problem, problems};
 /// machine reaches loopback addresses too. A name of the site's own that leads here (DNS
 /// rebinding) shows in `Host`; a request across sites shows in `Origin`, which browsers send
 /// with every POST.
+///
+/// What a reverse proxy on this machine sends on is no call from this machine either; that it was
+/// sent on shows in the headers that proxies add.
 pub(super) fn guard(headers: &HeaderMap) -> Result<(), Problem> {
+    if let Some(name) = headers.keys().find(|name| is_forwarding(name)) {
+        return Err(foreign(&format!("`{name}` tells of a proxy")));
+    }
     let host = single(headers, header::HOST)?;
     let origin = single(headers, header::ORIGIN)?;
     if host.is_some_and(|host| !is_local(host)) {
@@ -22,6 +28,11 @@ pub(super) fn guard(headers: &HeaderMap) -> Result<(), Problem> {
         Some(origin) if !own(origin) => Err(foreign("`Origin` is another site")),
         _ => Ok(()),
     }
+}
+
+fn is_forwarding(name: &header::HeaderName) -> bool {
+    let name = name.as_str();
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
 fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, Problem> {
@@ -52,8 +63,8 @@ fn is_local(host: &str) -> bool {
 
 fn foreign(why: &str) -> Problem {
     let detail = format!(
-        "without API keys only programs on this machine may call, not web pages: {why}; make a \
-         key with `longshore keys create NAME`"
+        "without API keys only programs on this machine may call, no web pages and nobody behind \
+         a proxy: {why}; make a key with `longshore keys create NAME`"
     );
     Problem::new(problems::FOREIGN_ORIGIN, detail)
 }
@@ -99,6 +110,27 @@ mod tests {
             (None, Some("http://localhost:7070")),
         ] {
             assert!(guarded(host, origin), "{host:?} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_sends_on_does_not_pass() {
+        for name in [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-real-ip",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(header::HOST, "localhost".parse().unwrap());
+            assert!(guard(&headers).is_ok());
+            headers.append(name, "127.0.0.1".parse().unwrap());
+            let refused = guard(&headers).unwrap_err().body();
+            assert_eq!(refused["code"], "foreign_origin");
+            assert!(
+                refused["detail"].as_str().unwrap().contains(name),
+                "{refused}"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use super::{Problem, problems};
 use crate::store::{ApiKey, KeyDigest, KeyId, Scopes, Store, StoreResult};
@@ -17,6 +18,9 @@ const EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a call waits for the keys to be read again. A store that is down is told within it.
 const PATIENCE: Duration = Duration::from_millis(800);
+/// How old the last good read may be: after that nobody is let through on its word, for what was
+/// revoked since is not known.
+const STALE: Duration = Duration::from_secs(5);
 /// How often it is written which keys were used.
 const TOUCH_EVERY: Duration = Duration::from_secs(10);
 
@@ -39,6 +43,8 @@ struct Read {
     /// When the last try began, and whether it failed.
     tried: Instant,
     failed: bool,
+    /// When the last try began that did not fail.
+    good: Instant,
 }
 
 /// A key that is in force.
@@ -89,21 +95,39 @@ impl KnownKeys {
     /// The key with this digest. One that is not known may have been made a moment ago: then
     /// the keys are read once more, for all who ask at that time together.
     pub(super) async fn find(&self, digest: &KeyDigest) -> Result<Found, Problem> {
-        if let Some(key) = self.known(digest) {
+        if self.fresh()
+            && let Some(key) = self.known(digest)
+        {
             return Ok(Found::Key(key));
         }
+        self.read_again().await?;
+        Ok(self.known(digest).map_or(Found::Nothing, Found::Key))
+    }
+
+    /// Makes sure that what is known is not older than a few seconds.
+    pub(super) async fn refresh(&self) -> Result<(), Problem> {
+        if self.fresh() {
+            return Ok(());
+        }
+        self.read_again().await
+    }
+
+    fn fresh(&self) -> bool {
+        self.read.borrow().good.elapsed() < STALE
+    }
+
+    async fn read_again(&self) -> Result<(), Problem> {
         let asked = Instant::now();
         let mut read = self.read.clone();
         self.wanted.notify_one();
         let tried = read.wait_for(|read| read.tried >= asked);
         match tokio::time::timeout(PATIENCE, tried).await {
-            Ok(Ok(read)) if !read.failed => {}
+            Ok(Ok(read)) if !read.failed => Ok(()),
             _ => {
                 let detail = "the store does not answer, so the key cannot be checked; try again";
-                return Err(Problem::new(problems::STORE_UNAVAILABLE, detail).retry_after(1));
+                Err(Problem::new(problems::STORE_UNAVAILABLE, detail).retry_after(1))
             }
         }
-        Ok(self.known(digest).map_or(Found::Nothing, Found::Key))
     }
 
     fn known(&self, digest: &KeyDigest) -> Option<Arc<KnownKey>> {
@@ -146,6 +170,7 @@ impl Read {
             any_ever,
             tried,
             failed: false,
+            good: tried,
         }
     }
 }
@@ -186,6 +211,8 @@ impl Reader {
     /// Until nobody asks any more.
     async fn run(self) {
         let mut touched = Instant::now();
+        // A task of its own: however slow it is, revocation is noticed in time.
+        let mut touching: Option<JoinHandle<()>> = None;
         loop {
             tokio::time::sleep(PAUSE).await;
             let Some(wanted) = self.wanted.upgrade() else {
@@ -194,9 +221,10 @@ impl Reader {
             let _ = tokio::time::timeout(EVERY - PAUSE, wanted.notified()).await;
             drop(wanted);
             self.read().await;
-            if touched.elapsed() >= TOUCH_EVERY {
+            let free = touching.as_ref().is_none_or(JoinHandle::is_finished);
+            if free && touched.elapsed() >= TOUCH_EVERY {
                 touched = Instant::now();
-                self.touch().await;
+                touching = self.touch();
             }
         }
     }
@@ -210,35 +238,94 @@ impl Reader {
                 if !before.failed {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
-                        "cannot read the API keys; those known stay in force"
+                        "cannot read the API keys; those known stay in force for a few seconds"
                     );
                 }
-                // Without the store no call does anything, so what was known may stay.
                 Read {
                     in_force: before.in_force.clone(),
                     any_ever: before.any_ever,
                     tried,
                     failed: true,
+                    good: before.good,
                 }
             }
         };
         self.sender.send_replace(Arc::new(now));
     }
 
-    async fn touch(&self) {
-        let Some(used) = self.used.upgrade() else {
-            return;
-        };
+    fn touch(&self) -> Option<JoinHandle<()>> {
+        let used = self.used.upgrade()?;
         let keys: Vec<KeyId> = lock(&used).drain().collect();
-        if let Err(error) = self.store.touch_keys(&keys).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "cannot write which API keys were used"
-            );
-        }
+        let store = self.store.clone();
+        Some(tokio::spawn(async move {
+            if let Err(error) = store.touch_keys(&keys).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot write which API keys were used"
+                );
+            }
+        }))
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As after a read that began so long ago, with nobody who reads again.
+    fn known_for(age: Duration) -> (KnownKeys, watch::Sender<Arc<Read>>) {
+        let now = Instant::now();
+        let key = ApiKey {
+            id: KeyId(1),
+            name: "shop".to_owned(),
+            prefix: "lsk_".to_owned(),
+            digest: [7; 32],
+            scopes: Scopes::ALL,
+            rate: None,
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let began = now.checked_sub(age).unwrap();
+        let (sender, read) = watch::channel(Arc::new(Read::new(vec![key], began, &HashMap::new())));
+        let keys = KnownKeys {
+            read,
+            wanted: Arc::default(),
+            used: Arc::default(),
+        };
+        (keys, sender)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_long_ago_lets_nobody_through() {
+        let (keys, _sender) = known_for(Duration::ZERO);
+        assert!(matches!(keys.find(&[7; 32]).await, Ok(Found::Key(_))));
+        assert!(keys.refresh().await.is_ok());
+        let (keys, sender) = known_for(STALE);
+        for refused in [keys.find(&[7; 32]).await.err(), keys.refresh().await.err()] {
+            assert_eq!(refused.unwrap().body()["code"], "store_unavailable");
+        }
+        // A try that failed tells nothing.
+        let failed = |read: &Arc<Read>| Read {
+            in_force: read.in_force.clone(),
+            any_ever: true,
+            tried: Instant::now() + STALE,
+            failed: true,
+            good: read.good,
+        };
+        let next = failed(&sender.borrow());
+        sender.send_replace(Arc::new(next));
+        assert!(keys.find(&[7; 32]).await.is_err());
+        let next = Read {
+            failed: false,
+            good: Instant::now(),
+            ..failed(&sender.borrow())
+        };
+        sender.send_replace(Arc::new(next));
+        assert!(matches!(keys.find(&[7; 32]).await, Ok(Found::Key(_))));
+    }
 }

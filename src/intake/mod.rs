@@ -38,7 +38,7 @@ pub use openapi::Description;
 pub use problem::Problem;
 pub use server::{ServeError, bind, serve};
 
-use crate::admin::{Acceptance, Pulse, Waiter};
+use crate::admin::{Acceptance, Depths, Pulse, Waiter};
 use crate::broker::Broker;
 use crate::config::Queues;
 use crate::store::Store;
@@ -63,6 +63,8 @@ pub struct Intake {
     pub registry: Arc<Registry>,
     /// Where they wait.
     pub queues: Arc<Queues>,
+    /// What those hold.
+    pub depths: Arc<Depths>,
     /// Who may call.
     pub gate: Gate,
     /// What the API says of itself.

@@ -11,6 +11,7 @@ use super::gate::Caller;
 use super::{Intake, Problem, problems};
 use crate::admin::{self, ControlError, QueueView, WorkerView};
 use crate::job::{QueueName, Scope};
+use crate::store::StoreResult;
 
 type Name = Result<Path<String>, PathRejection>;
 
@@ -72,7 +73,7 @@ struct WorkerList {
 }
 
 async fn list(State(intake): State<Intake>) -> Result<Json<QueueList>, Problem> {
-    let items = admin::queues(&*intake.store, Some(&*intake.broker), &intake.queues).await?;
+    let items = views(&intake).await?;
     let next_cursor = None;
     Ok(Json(QueueList { items, next_cursor }))
 }
@@ -82,19 +83,25 @@ async fn pause(
     name: Name,
     caller: Caller,
 ) -> Result<Json<QueueView>, Problem> {
-    let (name, by) = (text(name), format!("key {}", caller.name));
-    let queue = admin::pause(&*intake.store, &intake.queues, &name, &by).await?;
-    view(&intake, &queue).await
+    let (store, names) = (&*intake.store, [text(name)]);
+    admin::pause(store, &intake.queues, &intake.depths, &names, &caller.name).await?;
+    view(&intake, &names[0]).await
 }
 
 async fn resume(State(intake): State<Intake>, name: Name) -> Result<Json<QueueView>, Problem> {
-    let queue = admin::resume(&*intake.store, &intake.queues, &text(name)).await?;
-    view(&intake, &queue).await
+    let (store, names) = (&*intake.store, [text(name)]);
+    admin::resume(store, &intake.queues, &intake.depths, &names).await?;
+    view(&intake, &names[0]).await
 }
 
-async fn view(intake: &Intake, queue: &QueueName) -> Result<Json<QueueView>, Problem> {
-    let all = admin::queues(&*intake.store, Some(&*intake.broker), &intake.queues).await?;
-    let view = all.into_iter().find(|view| view.name == queue.as_str());
+async fn views(intake: &Intake) -> StoreResult<Vec<QueueView>> {
+    let (store, broker) = (&*intake.store, &*intake.broker);
+    admin::queues(store, Some(broker), &intake.queues, &intake.depths).await
+}
+
+async fn view(intake: &Intake, queue: &str) -> Result<Json<QueueView>, Problem> {
+    let all = views(intake).await?;
+    let view = all.into_iter().find(|view| view.name == queue);
     let gone = || {
         Problem::new(
             problems::NO_SUCH_QUEUE,

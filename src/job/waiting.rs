@@ -14,6 +14,8 @@ pub enum WaitReason {
     Retrying,
     /// What it needs is down: it is tried again, and no attempt is counted.
     DependencyDown,
+    /// It waits to be taken; nobody has looked further.
+    Queued,
     /// Its queue is paused.
     QueuePaused,
     /// No live worker takes its kind.
@@ -91,7 +93,7 @@ pub fn waiting_for(
                 None => WaitingFor::new(WaitReason::Retrying, when),
             }
         }
-        State::Queued => WaitingFor::new(WaitReason::Behind, "waiting for a free worker"),
+        State::Queued => WaitingFor::new(WaitReason::Queued, "waiting to be taken by a worker"),
         State::Running | State::Succeeded | State::Dead | State::Cancelled => return None,
     };
     Some(waiting.until(due))
@@ -106,15 +108,19 @@ mod tests {
         let due = DateTime::from_timestamp(1_700_000_000, 123_000_000);
         let refused = JobError::new(ErrorClass::Retryable, "smtp_451", "greylisted");
         let down = JobError::new(ErrorClass::Unavailable, "smtp_connect", "no route");
-        let free = "waiting for a free worker";
+        let taken = "waiting to be taken by a worker";
         let table = [
             (
                 State::Scheduled,
                 None,
                 Some((WaitReason::Scheduled, "scheduled for 2023-11-14T22:13:20Z")),
             ),
-            (State::Queued, None, Some((WaitReason::Behind, free))),
-            (State::Queued, Some(&down), Some((WaitReason::Behind, free))),
+            (State::Queued, None, Some((WaitReason::Queued, taken))),
+            (
+                State::Queued,
+                Some(&down),
+                Some((WaitReason::Queued, taken)),
+            ),
             (State::Running, Some(&refused), None),
             (
                 State::Retrying,

@@ -91,6 +91,7 @@ impl Ground {
             description: Description::of(&registry),
             registry,
             queues: self.queues.clone(),
+            depths: Arc::default(),
             gate,
         }
     }

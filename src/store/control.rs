@@ -80,6 +80,8 @@ pub struct Place {
     /// `queued` jobs that were sent before it, of its lane or a faster one, counted up to the
     /// cap that was asked for.
     pub behind: u64,
+    /// Whether there may be more than were counted.
+    pub or_more: bool,
     /// For how long it has been in the outbox, if it is there: the broker has not confirmed it.
     pub unpublished: Option<Duration>,
 }
@@ -131,6 +133,7 @@ pub trait Control {
     /// liveness is judged by the counter.
     async fn silence(&self, id: JobId) -> StoreResult<Option<Duration>>;
 
-    /// Where a job stands, if it is `queued`; counts up to `cap`.
+    /// Where a job stands, if it is `queued`. Looks at up to `cap` jobs of its queue, the last
+    /// ones that were sent before it, of whatever lane.
     async fn place(&self, id: JobId, cap: u32) -> StoreResult<Option<Place>>;
 }

@@ -199,7 +199,7 @@ async fn a_key_with_a_rate_is_told_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_keys_no_web_page_may_call() {
+async fn without_keys_no_web_page_may_call_and_nobody_behind_a_proxy() {
     let dev = Dev::start().await;
     for headers in [
         [("host", "evil.example"), ("accept", "*/*")],
@@ -209,6 +209,9 @@ async fn without_keys_no_web_page_may_call() {
         let refused = dev.api.post_with("/v1/jobs", &job(), &headers).await;
         assert_eq!(refused.expect(403)["code"], "foreign_origin", "{headers:?}");
     }
+    let forwarded = [("x-forwarded-for", "192.0.2.7")];
+    let refused = dev.api.post_with("/v1/jobs", &job(), &forwarded).await;
+    assert_eq!(refused.expect(403)["code"], "foreign_origin");
     let own = format!("http://127.0.0.1:{}", dev.port);
     let headers = [("origin", own.as_str())];
     dev.api

@@ -38,7 +38,9 @@ async fn a_paused_queue_accepts_and_starts_nothing_until_it_is_resumed() {
     let mut dev = Dev::start().await;
     let (code, out, err) = dev.run(&["queues", "pause", "email", "--json"]).await;
     assert_eq!(code, Some(0), "{err}");
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["paused"], true);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let by = told["paused"]["by"].as_str().unwrap();
+    assert!(told["name"] == "email" && by.starts_with("cli:"), "{told}");
     dev.process.wait_for_line("paused", PATIENCE).await;
     let id = submit(&dev).await;
     dev.api.get("/readyz").await.expect(200);
@@ -49,7 +51,7 @@ async fn a_paused_queue_accepts_and_starts_nothing_until_it_is_resumed() {
     assert_eq!(state(&dev, &id).await, "queued");
     let paused = queue(&dev, "email").await;
     assert_eq!(paused["depth"]["queued"], 1, "{paused}");
-    assert_eq!(paused["paused"]["by"], "longshore queues pause");
+    assert_eq!(paused["paused"], told["paused"]);
     assert!(paused["oldest_ready_age"].as_f64().is_some());
     let (_, table, _) = dev.run(&["queues", "list"]).await;
     assert!(table.contains("paused since"), "{table}");
@@ -124,8 +126,36 @@ async fn an_unknown_queue_is_named_with_what_was_meant() {
             "{odd}"
         );
     }
+    let (code, ..) = dev.run(&["queues", "pause", "email", "emial"]).await;
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        queue(&dev, "email").await["paused"],
+        Value::Null,
+        "all or none"
+    );
     for command in ["pause", "resume", "list"] {
         let (code, _, err) = dev.run(&["queues", command, "emial"]).await;
         assert!(code == Some(2) && err.contains("email"), "{command}: {err}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_queue_that_is_listed_can_be_paused() {
+    let mut dev = Dev::start().await;
+    let body = json!({"kind": "email.send", "payload": mail("x"), "delay": "1h"});
+    dev.api.post("/v1/jobs", &body).await.expect(202);
+    dev.process.term();
+    assert!(dev.process.wait_exit(PATIENCE).await.success());
+    // The queue is no longer in the file; its job is still there.
+    let file = dev.dir.join("queues.toml");
+    let text = include_str!("../../queues.toml");
+    std::fs::write(&file, text.replace("[queues.email", "[queues.post")).unwrap();
+    let dev = Dev::within(dev.dir).await;
+    assert_eq!(queue(&dev, "email").await["depth"]["scheduled"], 1);
+    let paused = switch(&dev, "email/pause", 200).await;
+    assert_eq!(paused["paused"]["by"], "anonymous", "{paused}");
+    assert_eq!(
+        switch(&dev, "email/resume", 200).await["paused"],
+        Value::Null
+    );
 }

@@ -61,7 +61,7 @@ async fn a_pause_holds_across_restarts_and_costs_nobody_an_attempt() {
     let mut ids = site.submit_sleeps(80, 1_000).await;
     site.started(10).await;
     let paused = switch(&site, "pause").await;
-    assert_eq!(paused["paused"]["by"], "key anonymous", "{paused}");
+    assert_eq!(paused["paused"]["by"], "anonymous", "{paused}");
     let before = quiet(&site).await;
     assert!(before < ids.len(), "all ran before the pause");
     ids.extend(site.submit_sleeps(20, 10).await);

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::progress::Progress;
 use crate::admin::rate;
 use crate::cli::filter::FilterArgs;
+use crate::cli::operator::operator;
 use crate::cli::{CliError, Context, open};
 use crate::config::{Queues, Settings};
 use crate::relay::OperationExecutor;
@@ -114,15 +115,6 @@ pub(super) async fn run(
     }
     store.close().await;
     report(context, &ended?, args.json)
-}
-
-/// Who works at this terminal, for the record.
-pub(in crate::cli) fn operator() -> String {
-    let user = ["USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .filter(|user| !user.is_empty() && user.len() <= 100 && !user.contains('\0'));
-    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
 }
 
 /// Repeated while the answer is lost: the same id is the same operation.

@@ -3,8 +3,6 @@ mod list;
 mod operations;
 mod progress;
 
-pub(super) use bulk::operator;
-
 use super::{CliError, Context, jobs};
 use crate::config::Need;
 

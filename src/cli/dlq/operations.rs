@@ -1,5 +1,6 @@
 use super::bulk;
 use super::progress::Progress;
+use crate::cli::operator::operator;
 use crate::cli::{CliError, Context, open, show};
 use crate::config::{Queues, Settings};
 use crate::relay::OperationExecutor;
@@ -72,7 +73,7 @@ pub(super) async fn command(
     command: OperationCommand,
 ) -> Result<(), CliError> {
     let store = open::ready_store(settings).await?;
-    let stands = store.command(args.id, command, &bulk::operator()).await?;
+    let stands = store.command(args.id, command, &operator()).await?;
     store.close().await;
     let operation = stands.ok_or_else(|| unknown(args.id))?;
     let wanted = match command {

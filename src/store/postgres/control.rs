@@ -18,11 +18,11 @@ use crate::store::{
 #[async_trait]
 impl Control for PostgresStore {
     async fn pause(&self, queue: &QueueName, by: &str) -> StoreResult<bool> {
-        transact!(self.reads, COLD, |tx| pause(&mut tx, queue, by))
+        transact!(self.pool, HOT, |tx| pause(&mut tx, queue, by))
     }
 
     async fn resume(&self, queue: &QueueName) -> StoreResult<bool> {
-        transact!(self.reads, COLD, |tx| resume(&mut tx, queue))
+        transact!(self.pool, HOT, |tx| resume(&mut tx, queue))
     }
 
     async fn paused(&self) -> StoreResult<Vec<Pause>> {

@@ -27,6 +27,7 @@ impl Extensions for PostgresStore {
     }
 
     async fn differences(&self, balance: &Balance) -> StoreResult<Vec<String>> {
+        let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| differences(&mut tx, balance))
     }
 }

@@ -4,28 +4,30 @@ use sqlx::PgConnection;
 
 use super::PostgresStore;
 use super::error::Fault;
-use super::transaction::{COLD, transact};
+use super::transaction::{HOT, transact};
 use crate::store::{ApiKey, KeyId, Keyring, NewKey, StoreResult};
 
+/// On the connections of acceptance: what is revoked must be noticed within seconds, however many
+/// slow questions are asked meanwhile.
 #[async_trait]
 impl Keyring for PostgresStore {
     async fn create_key(&self, key: &NewKey) -> StoreResult<Option<ApiKey>> {
-        transact!(self.reads, COLD, |tx| create(&mut tx, key))
+        transact!(self.pool, HOT, |tx| create(&mut tx, key))
     }
 
     async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
-        transact!(self.reads, COLD, |tx| all(&mut tx))
+        transact!(self.pool, HOT, |tx| all(&mut tx))
     }
 
     async fn revoke_key(&self, key: KeyId) -> StoreResult<bool> {
-        transact!(self.reads, COLD, |tx| revoke(&mut tx, key))
+        transact!(self.pool, HOT, |tx| revoke(&mut tx, key))
     }
 
     async fn touch_keys(&self, keys: &[KeyId]) -> StoreResult<()> {
         if keys.is_empty() {
             return Ok(());
         }
-        transact!(self.reads, COLD, |tx| touch(&mut tx, keys))
+        transact!(self.pool, HOT, |tx| touch(&mut tx, keys))
     }
 }
 

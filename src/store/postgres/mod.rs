@@ -37,12 +37,14 @@ mod steps;
 mod transaction;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::transaction::{BEAT, COLD, HOT, LIST, MIGRATION, WIDE, transact};
 use super::{
@@ -60,6 +62,9 @@ const READS: u32 = 3;
 const EFFECTS: u32 = 8;
 /// How long a handler waits for one of them, behind the transactions of other handlers.
 const QUEUE: Duration = Duration::from_secs(8);
+/// Of those, how many may be reading everything: such a read takes up to a minute, and leaves
+/// room for those that are over soon.
+const WIDE_READS: usize = 2;
 /// How long to wait for a connection: an outage is told within this time. Enough for a TLS
 /// handshake with a server on another continent.
 const ACQUIRE: Duration = Duration::from_secs(2);
@@ -74,6 +79,8 @@ pub struct PostgresStore {
     /// Connections of their own for what reads or moves by filters, so that slow questions
     /// delay neither acceptance nor claims nor outcomes.
     reads: PgPool,
+    /// Those of them that may read everything.
+    wide: Arc<Semaphore>,
     /// One connection of their own, so that no amount of work delays a beat.
     beats: PgPool,
     /// Handlers' transactions, so that no handler delays anything but other handlers.
@@ -109,6 +116,7 @@ impl PostgresStore {
         Ok(Self {
             pool: pool(CONNECTIONS, ACQUIRE),
             reads: pool(READS, ACQUIRE),
+            wide: Arc::new(Semaphore::new(WIDE_READS)),
             beats: pool(1, ACQUIRE),
             effects: pool(EFFECTS, QUEUE),
         })
@@ -116,6 +124,14 @@ impl PostgresStore {
 }
 
 impl PostgresStore {
+    /// A place to read everything in; waits for it as long as for a connection.
+    async fn wide(&self) -> StoreResult<SemaphorePermit<'_>> {
+        match tokio::time::timeout(ACQUIRE, self.wide.acquire()).await {
+            Ok(place) => place.map_err(|_| StoreError::Stopping),
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
     /// Why no connection was to be had.
     async fn unreachable(&self) -> StoreError {
         let options = self.reads.connect_options();
@@ -313,6 +329,7 @@ impl Store for PostgresStore {
     }
 
     async fn counts(&self) -> StoreResult<Vec<Counts>> {
+        let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| read::counts(&mut tx))
     }
 
@@ -321,6 +338,7 @@ impl Store for PostgresStore {
     }
 
     async fn tally(&self) -> StoreResult<Tally> {
+        let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| read::tally(&mut tx))
     }
 

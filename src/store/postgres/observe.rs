@@ -185,13 +185,15 @@ pub(super) async fn place(
     let Some((queue, queued_at, dispatch, high)) = waits else {
         return Ok(None);
     };
-    let behind: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM (
-             SELECT 1 FROM longshore.live l
+    // The limit is within: a lane that is nearly empty is not looked for through all the others.
+    let (behind, seen): (i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE NOT $4
+                    OR (SELECT j.high FROM longshore.job j WHERE j.id = l.id)), count(*)
+         FROM (
+             SELECT id FROM longshore.live
              WHERE queue = $1 AND owner IS NULL AND due IS NULL AND queued_at <= $2
                AND (queued_at, id) < ($2, $3)
-               AND (NOT $4 OR (SELECT j.high FROM longshore.job j WHERE j.id = l.id))
-             ORDER BY queued_at DESC LIMIT $5) x",
+             ORDER BY queued_at DESC LIMIT $5) l",
     )
     .bind(queue)
     .bind(queued_at)
@@ -215,6 +217,7 @@ pub(super) async fn place(
     .await?;
     Ok(Some(Place {
         behind: unsigned(behind),
+        or_more: seen >= i64::from(cap),
         unpublished: unpublished.map(micros),
     }))
 }

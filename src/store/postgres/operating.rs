@@ -23,18 +23,21 @@ impl Operations for PostgresStore {
     }
 
     async fn count_dead(&self, filter: &JobFilter) -> StoreResult<u64> {
+        let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| operations::count_dead(
             &mut tx, filter
         ))
     }
 
     async fn dead_groups(&self, filter: &JobFilter, limit: u32) -> StoreResult<Vec<DeadGroup>> {
+        let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| operations::dead_groups(
             &mut tx, filter, limit
         ))
     }
 
     async fn begin(&self, operation: &NewOperation) -> StoreResult<Operation> {
+        let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| operations::begin(&mut tx, operation))
     }
 

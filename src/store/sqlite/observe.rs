@@ -146,10 +146,10 @@ pub(super) async fn place(store: &SqliteStore, id: JobId, cap: u32) -> sqlx::Res
     let Some((queue, queued_at, dispatch, high)) = waits else {
         return Ok(None);
     };
-    let behind: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM (
-             SELECT 1 FROM job WHERE state = 1 AND queue = ?1 AND queued_at <= ?2
-               AND (queued_at, id) < (?2, ?3) AND (high OR NOT ?4) LIMIT ?5)",
+    let (behind, seen): (i64, i64) = sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE high OR NOT ?4), count(*) FROM (
+             SELECT high FROM job WHERE state = 1 AND queue = ?1 AND queued_at <= ?2
+               AND (queued_at, id) < (?2, ?3) ORDER BY queued_at DESC LIMIT ?5)",
     )
     .bind(queue)
     .bind(queued_at)
@@ -168,6 +168,7 @@ pub(super) async fn place(store: &SqliteStore, id: JobId, cap: u32) -> sqlx::Res
     .await?;
     Ok(Some(Place {
         behind: behind.unsigned_abs(),
+        or_more: seen >= i64::from(cap),
         unpublished: entered.map(|since| clock::elapsed(since, now)),
     }))
 }

@@ -204,6 +204,11 @@ pub(crate) async fn a_place_is_behind_what_was_sent_before(world: &World) {
         1,
         "capped"
     );
+    let place = world.store.place(ids[3], 1).await.unwrap().unwrap();
+    let looked = (place.behind, place.or_more);
+    assert_eq!(looked, (0, true), "it looks at one job, of whatever lane");
+    let place = world.store.place(ids[3], 4).await.unwrap().unwrap();
+    assert_eq!((place.behind, place.or_more), (1, false));
     world.won(ids[0], 1).await;
     assert_eq!(world.store.place(ids[0], 100).await.unwrap(), None);
     assert_eq!(

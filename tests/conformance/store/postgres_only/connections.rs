@@ -10,7 +10,7 @@ use url::Url;
 
 use super::super::backend::Backend;
 use super::super::postgres::PostgresDatabase;
-use super::super::world::{World, eventually, record, succeed};
+use super::super::world::{World, eventually, queue, record, succeed};
 use super::{execute, world};
 
 #[tokio::test]
@@ -182,5 +182,53 @@ async fn every_commit_waits_for_the_disk() {
         .into_iter()
         .collect();
     assert_eq!(seen, HashSet::from(["on".to_owned()]));
+    world.close().await;
+}
+
+/// However many read everything, and however long that takes: keys are read, queues are paused,
+/// and short questions are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wide_reads_leave_room() {
+    let database = PostgresDatabase::create().await;
+    let mut connection = database.connect().await;
+    let observer = tokio::sync::Mutex::new(database.connect().await);
+    let world = World::on(database).await.migrate().await;
+    let lock = "BEGIN; LOCK TABLE longshore.done IN ACCESS EXCLUSIVE MODE";
+    execute(&mut connection, lock.to_owned()).await;
+    let wide: Vec<_> = (0..6)
+        .map(|_| {
+            let store = world.store.clone();
+            tokio::spawn(async move { store.counts().await.map(drop) })
+        })
+        .collect();
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually(async || {
+        let waiting: i64 = sqlx::query_scalar(waiting)
+            .fetch_one(&mut *observer.lock().await)
+            .await
+            .unwrap();
+        (waiting >= 2).then_some(())
+    })
+    .await;
+    world.store.keys().await.unwrap();
+    world.store.pause(&queue("email"), "ada").await.unwrap();
+    assert!(world.store.resume(&queue("email")).await.unwrap());
+    assert_eq!(world.store.processes().await.unwrap().len(), 1);
+    world.store.reports().await.unwrap();
+    // Whoever gave up is not waited for: the server ends what nobody reads.
+    wide.iter().for_each(tokio::task::JoinHandle::abort);
+    for call in wide {
+        drop(call.await);
+    }
+    eventually(async || {
+        let waiting: i64 = sqlx::query_scalar(waiting)
+            .fetch_one(&mut *observer.lock().await)
+            .await
+            .unwrap();
+        (waiting == 0).then_some(())
+    })
+    .await;
+    execute(&mut connection, "ROLLBACK".to_owned()).await;
     world.close().await;
 }
