@@ -134,6 +134,10 @@ fn read_moment(fields: &mut Fields<'_>, name: &str) -> Option<chrono::DateTime<c
 
 fn several<T: FromStr<Err: Display>>(fields: &mut Fields<'_>, name: &str) -> Vec<T> {
     let given = fields.optional(name, "a string or an array of strings");
+    // Nothing selected must not pass for no restriction.
+    if matches!(&given, Some(Several(texts)) if texts.is_empty()) {
+        fields.refuse(name, "is empty; name at least one, or leave it out");
+    }
     let Several(texts) = given.unwrap_or(Several(Vec::new()));
     let mut values = Vec::with_capacity(texts.len());
     for text in texts {
@@ -154,6 +158,12 @@ mod tests {
             Err(Refusal::Invalid(errors)) => errors.into_iter().map(|e| e.pointer).collect(),
             other => panic!("{body}: {other:?}"),
         }
+    }
+
+    #[test]
+    fn an_empty_selection_is_not_everything() {
+        let body = r#"{"queue": "email", "id": []}"#;
+        assert_eq!(wrong(body), ["/id"]);
     }
 
     #[test]

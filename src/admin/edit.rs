@@ -15,7 +15,9 @@ pub fn edit(kind: &Kind, payload: &str, registry: &Registry) -> Result<Edit, Ref
         Refusal::UnknownKind(reason)
     })?;
     let mut errors = json_errors(payload);
-    errors.extend(payload_errors(entry, payload));
+    if errors.is_empty() {
+        errors = payload_errors(entry, payload);
+    }
     match errors {
         errors if errors.is_empty() => Ok(Edit {
             payload: payload.as_bytes().to_vec(),

@@ -24,6 +24,7 @@ async fn dead(dev: &Dev, count: usize) -> Vec<String> {
             "refused",
             &format!("order {n} refused"),
         ),
+        unique: None,
     };
     let letters: Vec<DeadLetter> = (0..count).map(letter).collect();
     store.insert_dead(me, &letters).await.unwrap();
@@ -95,8 +96,11 @@ async fn a_job_is_cancelled_and_sent_back_with_another_payload() {
         job["edited_by"].as_str().unwrap().starts_with("cli:"),
         "{job}"
     );
-    let (code, _, err) = dev.run(&["jobs", "requeue", &id, "--payload", "{}"]).await;
-    assert_eq!(code, Some(2), "{err}");
+    let twice = r#"{"to": ["a@example.com"], "subject": "1", "subject": "2", "text": "x"}"#;
+    for wrong in ["{}", twice] {
+        let (code, _, err) = dev.run(&["jobs", "requeue", &id, "--payload", wrong]).await;
+        assert_eq!(code, Some(2), "{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
