@@ -77,7 +77,7 @@ fn bulk(call: CallBuilder) -> CallBuilder {
 }
 
 fn bulk_schema(generator: &mut SchemaGenerator) -> Schema {
-    let several = |one: Schema| json_schema!({"anyOf": [one.clone(), {"type": "array", "items": one}, {"type": "null"}]});
+    let several = |one: Schema| json_schema!({"anyOf": [one.clone(), {"type": "array", "items": one, "minItems": 1}, {"type": "null"}]});
     let tag = json_schema!({"type": "string", "minLength": 1, "maxLength": 100});
     let (kind, queue, id, tag) = (
         several(of::<Kind>(generator)),
