@@ -88,7 +88,7 @@ pub trait Operations {
     ) -> StoreResult<Vec<Operation>>;
 
     /// Pauses, resumes or cancels an operation, and returns it: unchanged where
-    /// [`OperationState::after`] says that it cannot be. `None` if there is none.
+    /// [`OperationState::after`](super::OperationState::after) says that it cannot be. `None` if there is none.
     async fn command(
         &self,
         id: OperationId,
