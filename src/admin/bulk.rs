@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn one_or_several_of_each() {
-        let body = br#"{"queue": "email", "kind": ["a.b", "a.c"], "tag": [], "limit": 5,
+        let body = br#"{"queue": "email", "kind": ["a.b", "a.c"], "limit": 5,
                         "rate": 2, "since": "2026-03-01T10:00:00Z"}"#;
         let asked = BulkRequest::read(body).unwrap();
         assert_eq!(asked.filter.queues.len(), 1);

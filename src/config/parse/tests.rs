@@ -37,7 +37,7 @@ fn the_built_in_copy_holds_the_defaults() {
     let queues = parse(text, "queues.toml").unwrap();
     assert_eq!(
         queues.names().map(QueueName::as_str).collect::<Vec<_>>(),
-        ["email"]
+        ["email", "inventory", "payment"]
     );
     assert_eq!(queues.get("email"), Some(&defaults()));
     assert_eq!(Queues::built_in(), queues);
