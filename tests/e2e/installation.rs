@@ -48,8 +48,9 @@ impl Installation {
         if let Some(key) = key {
             intake = intake.env("LONGSHORE_ADMIN_KEY", key);
         }
-        let worker =
-            launch(&["work"]).env("LONGSHORE_HEALTH_LISTEN", format!("127.0.0.1:{health}"));
+        // The other queues ask for settings of their own.
+        let worker = launch(&["work", "email"])
+            .env("LONGSHORE_HEALTH_LISTEN", format!("127.0.0.1:{health}"));
         let processes = (intake.start(), worker.start());
         for port in [port, health] {
             ready(port).await;
