@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::fields::{FieldError, Fields, Refusal};
+use super::fields::{FieldCode, FieldError, Fields, Refusal};
 use super::submission::{Draft, Submission};
 use crate::config::Queues;
 use crate::job::json::{self, JsonFlaw};
@@ -179,7 +179,10 @@ fn read_item(
     match draft.check(fields.errors(), registry, queues) {
         Ok(job) => Ok(NewJob { unique, ..job }),
         Err(Refusal::Invalid(errors)) => Err(errors),
-        Err(Refusal::UnknownKind(message)) => Err(vec![FieldError::new("/kind", message)]),
+        Err(Refusal::UnknownKind(message)) => {
+            let unknown = FieldError::new("/kind", message);
+            Err(vec![unknown.coded(FieldCode::UnknownKind)])
+        }
         Err(other) => Err(vec![FieldError::new("", other.to_string())]),
     }
 }

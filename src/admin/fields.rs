@@ -8,9 +8,35 @@ use crate::config::closest;
 use crate::job::json::{self, JsonFlaw, pointer_step};
 use crate::worker::invalid;
 
+/// What is wrong with a field, for programs: stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldCode {
+    /// Missing, unknown, or of a wrong value; the message tells.
+    Invalid,
+    /// A kind that is not known here.
+    UnknownKind,
+    /// A payload of more bytes than one may have.
+    TooLarge,
+    /// A key that was sent before with something else.
+    IdempotencyKeyReused,
+}
+
+impl FieldCode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Invalid,
+        Self::UnknownKind,
+        Self::TooLarge,
+        Self::IdempotencyKeyReused,
+    ];
+}
+
 /// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
+    /// What is wrong, for programs.
+    pub code: FieldCode,
     /// JSON pointer (RFC 6901) into the request's body.
     pub pointer: String,
     /// What is wrong, and what was expected.
@@ -21,9 +47,17 @@ impl FieldError {
     /// A wrong field.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
+            code: FieldCode::Invalid,
             pointer: pointer.into(),
             message: message.into(),
         }
+    }
+
+    /// The same under a code of its own.
+    #[must_use]
+    pub const fn coded(mut self, code: FieldCode) -> Self {
+        self.code = code;
+        self
     }
 
     /// The same, seen from further up.
@@ -50,6 +84,9 @@ pub enum Refusal {
     /// No kind of that name.
     #[error("{0}")]
     UnknownKind(String),
+    /// A payload that is too large.
+    #[error("{}: {}", .0.pointer, .0.message)]
+    TooLarge(FieldError),
     /// Well-formed, but not what was asked for.
     #[error("{}", .0.iter().map(|e| format!("{}: {}", e.pointer, e.message)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<FieldError>),

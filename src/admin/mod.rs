@@ -24,7 +24,7 @@ pub use cursor::{cursor, place};
 pub use depths::Depths;
 pub use edit::edit;
 pub use explain::explain;
-pub use fields::{FieldError, Fields, Refusal, read};
+pub use fields::{FieldCode, FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
 pub use pulse::Pulse;
 pub use queues::{ControlError, Lanes, QueueView, QueueWorker, Rates, pause, queues, resume};

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::batch::{is_key, key_rule};
-use super::fields::{FieldError, Fields, Refusal};
+use super::fields::{FieldCode, FieldError, Fields, Refusal};
 use super::selection::{MOMENT, moment};
 use crate::config::{Queues, closest};
 use crate::job::{Kind, MAX_PAYLOAD, NewJob, Priority, Start, UniqueKey, json};
@@ -73,13 +73,17 @@ impl Submission {
     /// Reads a submission as JSON and checks everything that can be checked at the door.
     ///
     /// # Errors
-    /// `Malformed` for what is not JSON, `UnknownKind`, or `Invalid` with every field that is
-    /// missing, unknown or wrong.
+    /// `Malformed` for what is not JSON, `TooLarge`, `UnknownKind`, or `Invalid` with every field
+    /// that is missing, unknown or wrong.
     pub fn read(body: &[u8], registry: &Registry, queues: &Queues) -> Result<NewJob, Refusal> {
         json::canonical(body)?;
         let mut fields =
             Fields::split(body, "a job", &FIELDS).map_err(|error| Refusal::Invalid(vec![error]))?;
         let draft = Draft::take(&mut fields);
+        let payload = draft.payload.as_ref().map(|payload| payload.get());
+        if let Some(error) = payload.and_then(too_large) {
+            return Err(Refusal::TooLarge(error));
+        }
         let mut errors = fields.errors();
         for error in &mut errors {
             if error.pointer == "/idempotency_key" {
@@ -216,7 +220,7 @@ impl Draft {
             }
             (Some(kind), None, _) => {
                 let unknown = FieldError::new("/kind", no_such_kind(&kind, registry));
-                errors.insert(0, unknown);
+                errors.insert(0, unknown.coded(FieldCode::UnknownKind));
                 Err(Refusal::Invalid(errors))
             }
             _ => Err(Refusal::Invalid(errors)),
@@ -277,16 +281,21 @@ pub(super) fn json_errors(payload: &str) -> Vec<FieldError> {
 }
 
 pub(super) fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError> {
-    let size = payload.len();
-    if size > MAX_PAYLOAD {
-        let message = format!("{size} bytes long; at most {MAX_PAYLOAD}");
-        return vec![FieldError::new("/payload", message)];
+    if let Some(error) = too_large(payload) {
+        return vec![error];
     }
     let wrong = entry.check(payload.as_bytes()).err().unwrap_or_default();
     wrong
         .into_iter()
         .map(|field| FieldError::new(field.pointer, field.message).within("/payload"))
         .collect()
+}
+
+fn too_large(payload: &str) -> Option<FieldError> {
+    let size = payload.len();
+    let message = format!("{size} bytes long; at most {MAX_PAYLOAD}");
+    let error = FieldError::new("/payload", message).coded(FieldCode::TooLarge);
+    (size > MAX_PAYLOAD).then_some(error)
 }
 
 fn no_such_kind(kind: &Kind, registry: &Registry) -> String {

@@ -93,6 +93,9 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct WrongField {
+    /// Stable and machine-readable: `invalid`, `unknown_kind`; empty from an older intake.
+    #[serde(default)]
+    pub code: String,
     /// JSON pointer (RFC 6901) into what was sent; empty for a parameter.
     #[serde(default)]
     pub pointer: String,

@@ -14,7 +14,7 @@ use super::declaration::{Answer, Content, of};
 use super::gate::Caller;
 use super::submit::{accepted, traceparent};
 use super::{Intake, Problem, body, problems};
-use crate::admin::{BatchForm, BatchItem, FieldError, MAX_BATCH, complete, read_batch};
+use crate::admin::{BatchForm, BatchItem, FieldCode, FieldError, MAX_BATCH, complete, read_batch};
 use crate::job::{JobId, JobView, NewJob, Scope};
 use crate::store::{Inserted, JobFilter, Page, ReusedKeys};
 
@@ -178,6 +178,7 @@ fn keys_reused(reused: &ReusedKeys) -> Problem {
         .map(|(at, _)| {
             let message = "was sent before with another body; a new job needs a new key";
             FieldError::new(format!("/{at}/idempotency_key"), message)
+                .coded(FieldCode::IdempotencyKeyReused)
         })
         .collect();
     let detail = format!("{} keys were used for something else", errors.len());

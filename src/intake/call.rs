@@ -25,7 +25,7 @@ use super::Problem;
 use super::declaration::{Answer, Content, Declaration, Parameter};
 use super::gate::Gate;
 use super::problem;
-use super::problems::ProblemKind;
+use super::problems::{self, ProblemKind};
 use super::query;
 use super::room::Room;
 use crate::admin::Pulse;
@@ -184,7 +184,13 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
         Some(scope) => {
             let passing = pass(&guard, Some(scope), request, next);
             let answer = guard.pulse.unless_silent(passing).await;
-            answer.unwrap_or_else(|| Problem::silent().into_response())
+            let answer = answer.unwrap_or_else(|| Problem::silent().into_response());
+            let kind: Option<&&'static ProblemKind> = answer.extensions().get();
+            let silent = kind.is_some_and(|kind| *kind == problems::STORE_UNAVAILABLE);
+            match guard.declaration.method {
+                Method::GET if silent => Problem::silent_to_reader().into_response(),
+                _ => answer,
+            }
         }
     }
 }

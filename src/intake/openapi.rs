@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::declaration::{Answer, Declaration, Parameter, Place};
 use super::payloads;
 use super::problems::{self, ProblemKind};
+use crate::admin::FieldCode;
 use crate::worker::Registry;
 
 const ABOUT: &str = "Submit background jobs and see what becomes of them.\n\n\
@@ -256,13 +257,16 @@ fn problem_schema() -> Value {
             "column": {"type": "integer", "minimum": 1, "description": "In characters."},
             "id": {"type": "string", "format": "uuid", "description": "The job that it is about."},
             "scope": {"type": "string", "description": "The scope that the key lacks."},
+            "state": {"type": "string", "description": "Where what it is about stands."},
+            "parameter": {"type": "string", "description": "The first parameter of the query that is wrong."},
             "errors": {
                 "type": "array",
                 "description": "Every wrong field or parameter.",
                 "items": {
                     "type": "object",
-                    "required": ["message"],
+                    "required": ["code", "message"],
                     "properties": {
+                        "code": {"enum": FieldCode::ALL, "description": "Stable, for programs."},
                         "pointer": {"type": "string", "description": "JSON pointer (RFC 6901) into the body."},
                         "parameter": {"type": "string", "description": "Name of a parameter of the query."},
                         "message": {"type": "string", "description": "What is wrong, and what was expected."},
@@ -276,6 +280,29 @@ fn problem_schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every member that some problem carries, found where it is added.
+    #[test]
+    fn every_member_of_a_problem_is_described() {
+        let known = problem_schema()["properties"].clone();
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/src/intake");
+        let mut found = 0;
+        for file in std::fs::read_dir(here).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|end| end != "rs") {
+                continue;
+            }
+            let mut text = std::fs::read_to_string(path).unwrap();
+            text.retain(|char| !char.is_whitespace());
+            // Not written out, or it would find itself.
+            for member in text.split(&format!(".{}(\"", "with")).skip(1) {
+                let member = member.split('"').next().unwrap();
+                assert!(known.get(member).is_some(), "{member}");
+                found += 1;
+            }
+        }
+        assert!(found > 5, "{found}");
+    }
 
     #[test]
     fn a_type_is_described_once_or_the_same_way() {

@@ -4,7 +4,7 @@ use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 use super::problems::{self, ProblemKind};
-use crate::admin::{FieldError, Refusal};
+use crate::admin::{FieldCode, FieldError, Refusal};
 use crate::store::StoreError;
 
 /// An error answer: problem details (RFC 9457) with a stable `code`.
@@ -73,8 +73,11 @@ impl From<Refusal> for Problem {
                 .with("line", line.into())
                 .with("column", column.into()),
             Refusal::UnknownKind(_) => {
-                let pointer = json!([{"pointer": "/kind", "message": detail}]);
-                Self::new(problems::UNKNOWN_KIND, detail).with("errors", pointer)
+                let error = FieldError::new("/kind", &detail).coded(FieldCode::UnknownKind);
+                Self::new(problems::UNKNOWN_KIND, detail).with("errors", json!([error]))
+            }
+            Refusal::TooLarge(error) => {
+                Self::new(problems::BODY_TOO_LARGE, detail).with("errors", json!([error]))
             }
             Refusal::Invalid(errors) => Self::fields(&errors),
         }
@@ -101,6 +104,12 @@ impl Problem {
         Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
     }
 
+    /// As [`Problem::silent`], to who asked and sent nothing.
+    pub(super) fn silent_to_reader() -> Self {
+        let detail = "the store does not answer; ask again";
+        Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
+    }
+
     pub(super) fn body(&self) -> Value {
         let mut body = self.more.clone();
         let code = self.kind.code;
@@ -119,6 +128,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = (self.kind.status, self.body().to_string()).into_response();
+        response.extensions_mut().insert(self.kind);
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

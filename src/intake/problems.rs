@@ -74,7 +74,7 @@ problems! {
     BODY_TIMEOUT = "body_timeout", REQUEST_TIMEOUT, "The body came too slowly",
         "The body stalled, or did not arrive in time. Send it again.";
     BODY_TOO_LARGE = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
-        "The body exceeds what this call reads.";
+        "The body exceeds what this call reads, or its payload 1 MiB: then `errors` names it. In a batch, such a payload is a wrong field of its job.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
         "The body is of a media type that the call does not take",
         "The header `Content-Type` must name a media type that the call takes.";

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::{Problem, problems};
+use crate::admin::FieldCode;
 use crate::config::closest;
 
 /// The pairs of a request's query, all of them parameters that its call declares.
@@ -126,7 +127,7 @@ fn refusal(wrong: Vec<(String, String)>) -> Result<(), Problem> {
     let parameter = first.clone();
     let errors: Vec<_> = wrong
         .into_iter()
-        .map(|(name, message)| json!({"parameter": name, "message": message}))
+        .map(|(name, message)| json!({"code": FieldCode::Invalid, "parameter": name, "message": message}))
         .collect();
     Err(Problem::new(problems::INVALID_PARAMETER, detail)
         .with("parameter", parameter.into())

@@ -25,6 +25,7 @@ mod keys;
 mod mail;
 mod operating;
 mod queues;
+mod reading;
 mod settings;
 mod slow_clients;
 mod submitting;

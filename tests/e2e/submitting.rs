@@ -150,6 +150,11 @@ async fn batches_are_taken_whole_or_not_at_all(installation: &Installation) {
         .collect();
     let expected = BTreeSet::from(["/3/payload/to", "/5/kind", "/5/colour", "/9"]);
     assert_eq!(pointers, expected, "{refused}");
+    for error in refused["errors"].as_array().unwrap() {
+        let unknown = error["pointer"] == "/5/kind";
+        let code = if unknown { "unknown_kind" } else { "invalid" };
+        assert_eq!(error["code"], code, "{error}");
+    }
     assert_eq!(
         installation.jobs().await.len(),
         before + 5,
@@ -204,6 +209,15 @@ async fn batches_of_every_form_and_size(installation: &Installation) {
         let expected = ["/1/kind", "/2/payload/to/0", "/3/kind"];
         assert_eq!(pointers.collect::<Vec<_>>(), expected, "{media}");
     }
+    let mut large = later("large");
+    large["payload"]["text"] = "x".repeat(1 << 20).into();
+    let (status, problem) = send("application/json", json!([large]).to_string()).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("invalid_job")));
+    let error = &problem["errors"][0];
+    assert_eq!(
+        (&error["pointer"], &error["code"]),
+        (&json!("/0/payload"), &json!("too_large"))
+    );
     let (_, problem) = send(ndjson, format!("{line}\n").repeat(5000)).await;
     let said = problem["errors"][0]["message"].as_str().unwrap();
     assert!(said.contains("more than 1000"), "{said}");
@@ -277,6 +291,29 @@ async fn a_replay_says_that_its_job_has_been_removed() {
         batch,
         json!({"items": [{"id": job, "replayed": true, "job": null}]})
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_idempotency_key_is_the_same_job() {
+    let dev = Dev::start().await;
+    let key = [("idempotency-key", "order-17")];
+    let first = dev.api.post_with("/v1/jobs", &later("x"), &key).await;
+    assert_eq!(first.header("idempotent-replayed"), "");
+    let first = first.expect(202);
+    let again =
+        join_all((0..50).map(|_| async { dev.api.post_with("/v1/jobs", &later("x"), &key).await }))
+            .await;
+    for answer in again {
+        assert_eq!(answer.header("idempotent-replayed"), "true");
+        assert_eq!(answer.expect(202)["id"], first["id"]);
+    }
+    let other = later("y");
+    let refused = dev
+        .api
+        .post_with("/v1/jobs", &other, &key)
+        .await
+        .expect(422);
+    assert_eq!(refused["code"], "idempotency_key_reused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
