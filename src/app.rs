@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::config::{QueueConfig, Queues, SettingError, WorkerSettings};
 use crate::demo::Demo;
-use crate::store::{Balance, Migration};
+use crate::store::{Balance, Migration, Sums};
 use crate::worker::{Job, Registry};
 
 /// A program that runs jobs: the kinds it knows, and the whole command line around them.
@@ -73,10 +73,17 @@ impl App {
         self
     }
 
-    /// Has `longshore doctor` ask whether tables of its jobs add up.
+    /// Has `longshore verify` and `longshore doctor` ask whether tables of its jobs add up.
     #[must_use]
     pub fn balance(mut self, balance: Balance) -> Self {
         self.registry.add_balance(balance);
+        self
+    }
+
+    /// Has `longshore verify` tell totals of the tables of its jobs, beside their balance.
+    #[must_use]
+    pub fn sums(mut self, sums: Sums) -> Self {
+        self.registry.add_sums(sums);
         self
     }
 

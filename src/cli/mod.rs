@@ -21,6 +21,7 @@ mod signals;
 mod submit;
 mod table;
 mod topology;
+mod verify;
 mod work;
 
 use std::process::ExitCode;
@@ -75,6 +76,8 @@ enum Command {
     /// API keys: who may ask the intake for what
     #[command(subcommand)]
     Keys(keys::Args),
+    /// The balance sheet; exit code 1 when it does not add up
+    Verify(verify::Args),
     /// Check settings, connections, versions and topology; say how to fix them
     Doctor(doctor::Args),
 }
@@ -137,6 +140,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Dlq(args) => Box::pin(dlq::run(context, args)).await,
             Command::Queues(args) => Box::pin(queues::run(context, args)).await,
             Command::Keys(args) => keys::run(context, args).await,
+            Command::Verify(args) => Box::pin(verify::run(context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
         }
     });

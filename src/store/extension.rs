@@ -29,6 +29,17 @@ pub struct Balance {
     pub sqlite: &'static str,
 }
 
+/// A question for the totals in the tables of some jobs, for the balance sheet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums {
+    /// The name of the [`Balance`] that they belong to.
+    pub name: &'static str,
+    /// For PostgreSQL: a query of a column of text, what it is, and one of `bigint`, how much.
+    pub postgres: &'static str,
+    /// The same for SQLite.
+    pub sqlite: &'static str,
+}
+
 /// What a store does for the tables of jobs.
 #[async_trait]
 pub trait Extensions {

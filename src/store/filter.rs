@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Difference;
 use crate::job::{JobId, Kind, QueueName, State};
 
 /// Which jobs. Every part that is given must match.
@@ -126,6 +127,44 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Of what was counted apart, and of the rows of each queue by state.
+    pub(super) fn of<'a>(
+        accepted: u64,
+        pruned: u64,
+        queues: impl Iterator<Item = &'a BTreeMap<State, u64>>,
+    ) -> Self {
+        let mut tally = Self {
+            accepted,
+            pruned,
+            ..Self::default()
+        };
+        for (state, count) in queues.flatten() {
+            *match state {
+                State::Succeeded => &mut tally.succeeded,
+                State::Dead => &mut tally.dead,
+                State::Cancelled => &mut tally.cancelled,
+                State::Scheduled | State::Queued | State::Running | State::Retrying => {
+                    &mut tally.live
+                }
+            } += count;
+        }
+        tally
+    }
+
+    /// What does not add up, in words.
+    pub(super) fn difference(&self) -> Option<Difference> {
+        let missing = self.missing();
+        let detail = match missing {
+            0 => return None,
+            1.. => format!("{missing} more were accepted than there are rows and pruned jobs"),
+            _ => format!(
+                "there are {} more rows and pruned jobs than were accepted",
+                -missing
+            ),
+        };
+        Some(Difference { job: None, detail })
+    }
+
     /// Accepted jobs that no row accounts for; negative when there are more rows than jobs.
     #[must_use]
     pub fn missing(&self) -> i128 {

@@ -18,6 +18,7 @@ mod operations;
 pub mod postgres;
 mod process;
 pub mod sqlite;
+mod verify;
 
 use std::fmt;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub use dead_letter::DeadLetter;
 pub use door::{Door, admits};
 pub use effect::{Connection, DatabaseError, Effect, Effects, Fence};
 pub use error::{StoreError, StoreResult};
-pub use extension::{Balance, Extensions, Migration};
+pub use extension::{Balance, Extensions, Migration, Sums};
 pub use filter::{Counts, JobFilter, Page, Retention, Tally};
 pub use group_commit::GroupCommit;
 pub use keyring::{ApiKey, KeyDigest, KeyId, Keyring, NewKey, Scopes};
@@ -39,6 +40,7 @@ pub use operation::{
 };
 pub use operations::{DeadGroup, Edit, Operated, Operations};
 pub use process::{Beat, NewProcess, ProcessBeat, ProcessRow, Role};
+pub use verify::{Check, Difference, InFlight, KindCounts, OutboxSize, Sheet, Sum, Verify};
 
 use crate::job::{
     Claimed, JobId, JobView, NewJob, ProcessId, Publication, QueueName, Standing, State, Transition,
@@ -187,7 +189,17 @@ pub struct Record {
 /// one of the batch's values is refused (nothing was committed; bisect).
 #[async_trait]
 pub trait Store:
-    Control + Effects + Extensions + Keyring + Operations + Door + Send + Sync + fmt::Debug + 'static
+    Control
+    + Effects
+    + Extensions
+    + Keyring
+    + Operations
+    + Door
+    + Verify
+    + Send
+    + Sync
+    + fmt::Debug
+    + 'static
 {
     /// How far the schema is from this program's.
     async fn schema(&self) -> StoreResult<Schema>;

@@ -12,7 +12,7 @@ use super::schema::PayloadSchema;
 use super::{Attempt, Invalid, Job};
 use crate::config::{Queues, SettingError, WorkerSettings};
 use crate::job::{JobResult, Kind, NameError, Outcome, QueueName};
-use crate::store::{Balance, Migration};
+use crate::store::{Balance, Migration, Sums};
 
 type Checker = fn(&[u8]) -> Result<(), Vec<Invalid>>;
 type Builder =
@@ -80,6 +80,7 @@ pub struct Registry {
     kinds: BTreeMap<Kind, KindEntry>,
     migrations: Vec<Migration>,
     balances: Vec<Balance>,
+    sums: Vec<Sums>,
 }
 
 impl Registry {
@@ -131,6 +132,17 @@ impl Registry {
     #[must_use]
     pub fn balances(&self) -> &[Balance] {
         &self.balances
+    }
+
+    /// Adds a question for totals in tables of its jobs.
+    pub fn add_sums(&mut self, sums: Sums) {
+        self.sums.push(sums);
+    }
+
+    /// The questions for the totals in the tables of its jobs.
+    #[must_use]
+    pub fn sums(&self) -> &[Sums] {
+        &self.sums
     }
 
     /// The kind of that name.

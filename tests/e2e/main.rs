@@ -29,3 +29,4 @@ mod reading;
 mod settings;
 mod slow_clients;
 mod submitting;
+mod verifying;

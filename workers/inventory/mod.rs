@@ -29,7 +29,7 @@ mod postgres;
 mod sqlite;
 mod work;
 
-use longshore::store::{Balance, Migration};
+use longshore::store::{Balance, Migration, Sums};
 
 pub(crate) use payload::{AdjustStock, CommitStock, ReleaseStock, ReserveStock};
 #[allow(
@@ -50,4 +50,29 @@ pub(crate) const BALANCE: Balance = Balance {
     name: "stock",
     postgres: include_str!("migrations/balance_postgres.sql"),
     sqlite: include_str!("migrations/balance_sqlite.sql"),
+};
+
+macro_rules! sums {
+    ($schema:literal) => {
+        concat!(
+            "SELECT 'SKUs', COUNT(*) FROM ",
+            $schema,
+            "stock
+             UNION ALL
+             SELECT 'on hand', CAST(COALESCE(SUM(on_hand), 0) AS bigint) FROM ",
+            $schema,
+            "stock
+             UNION ALL
+             SELECT 'reserved', CAST(COALESCE(SUM(reserved), 0) AS bigint) FROM ",
+            $schema,
+            "stock"
+        )
+    };
+}
+
+/// How much of it there is.
+pub(crate) const SUMS: Sums = Sums {
+    name: BALANCE.name,
+    postgres: sums!("longshore."),
+    sqlite: sums!(""),
 };

@@ -72,7 +72,7 @@ mod refund;
 mod row;
 mod run;
 
-use longshore::store::{Balance, Migration};
+use longshore::store::{Balance, Migration, Sums};
 
 pub(crate) use job::Cashier;
 pub(crate) use payload::{ChargePayment, RefundPayment};
@@ -99,4 +99,33 @@ pub(crate) const BALANCE: Balance = Balance {
     name: "payments",
     postgres: include_str!("migrations/balance_postgres.sql"),
     sqlite: include_str!("migrations/balance_sqlite.sql"),
+};
+
+macro_rules! sums {
+    ($schema:literal) => {
+        concat!(
+            "SELECT 'charged ' || upper(currency), CAST(SUM(amount) AS bigint)
+             FROM ",
+            $schema,
+            "payments WHERE state = 'succeeded' GROUP BY currency
+             UNION ALL
+             SELECT 'refunded ' || upper(currency), CAST(SUM(refunded) AS bigint)
+             FROM ",
+            $schema,
+            "payments WHERE refunded > 0 GROUP BY currency
+             UNION ALL
+             SELECT 'payments open', COUNT(*) FROM ",
+            $schema,
+            "payments
+             WHERE state NOT IN ('succeeded', 'refused') HAVING COUNT(*) > 0
+             ORDER BY 1"
+        )
+    };
+}
+
+/// What was charged and refunded, in minor units, and what is on its way.
+pub(crate) const SUMS: Sums = Sums {
+    name: BALANCE.name,
+    postgres: sums!("longshore."),
+    sqlite: sums!(""),
 };

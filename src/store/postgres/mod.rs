@@ -35,6 +35,7 @@ mod rows;
 mod schema;
 mod steps;
 mod transaction;
+mod verify;
 
 use std::str::FromStr;
 use std::sync::Arc;

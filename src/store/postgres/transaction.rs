@@ -78,6 +78,21 @@ kind! {
     /// Reads everything.
     WIDE: 60, "58s", concat!("SET LOCAL plan_cache_mode = force_custom_plan", looking!())
 }
+/// Reads everything, by many statements in one snapshot, and locks nothing. No worker processes
+/// of the server: what is verified is at work.
+pub(super) const SNAPSHOT: Kind = Kind {
+    begin: concat!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off; ",
+        "SET LOCAL statement_timeout = '58s'; ",
+        "SET LOCAL idle_in_transaction_session_timeout = '5s'; ",
+        "SET LOCAL max_parallel_workers_per_gather = 0; ",
+        "SET LOCAL enable_partitionwise_join = on; ",
+        "SET LOCAL plan_cache_mode = force_custom_plan",
+        looking!()
+    ),
+    bound: Duration::from_secs(600),
+};
+
 kind! {
     /// Changes the schema once.
     MIGRATION: 300, "290s", "SET LOCAL plan_cache_mode = force_custom_plan"

@@ -19,10 +19,16 @@ pub(super) async fn claim(
     let mut won = take(&mut tx, process, requests, now).await?;
     let mut claims: Vec<Option<Claim>> = Vec::with_capacity(requests.len());
     for request in requests {
-        // Taken out by the first request that fits: its equals have lost.
-        let fits = won
-            .get(&request.id)
-            .is_some_and(|row| row.dispatch == request.dispatch);
+        // Taken out by the first request that fits: its equals have lost. Where one asks to win
+        // over this very epoch, the row ran, and no other request has won it.
+        let fits = won.get(&request.id).is_some_and(|row| {
+            let over = |request: &ClaimRequest| request.over_epoch == Some(row.epoch - 1);
+            let same = |other: &&ClaimRequest| {
+                (other.id, other.dispatch) == (request.id, request.dispatch)
+            };
+            row.dispatch == request.dispatch
+                && (over(request) || !requests.iter().filter(same).any(over))
+        });
         let row = if fits { won.remove(&request.id) } else { None };
         let won = row.map(|row| row.claimed(process, now)).transpose()?;
         claims.push(won.map(Claim::Won));

@@ -31,6 +31,7 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::path::Path;
 use std::time::Duration;

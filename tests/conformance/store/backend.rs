@@ -14,6 +14,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Another store on it, with connections of its own, as another process would have.
     async fn open(&self) -> Arc<dyn Store>;
 
+    /// Runs statements behind the store's back, in the words of whichever database it is.
+    async fn tamper(&self, postgres: &str, sqlite: &str);
+
     /// Removes the database. Every store on it is closed by now. Not called for a case that
     /// failed.
     async fn destroy(&self);

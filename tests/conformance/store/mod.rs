@@ -29,6 +29,7 @@ mod sending_back;
 mod sqlite;
 mod unique;
 mod upkeep;
+mod verifying;
 mod world;
 
 macro_rules! backend {
@@ -234,6 +235,14 @@ macro_rules! backend {
                     retentions_are_per_queue_and_state,
                     pruned_jobs_stay_in_the_balance,
                     the_balance_sheet_tells_every_state,
+                ]
+                verifying(migrated): [
+                    a_sheet_counts_by_queue_and_kind,
+                    a_row_that_is_gone_is_named,
+                    a_row_that_cannot_be_so_is_named,
+                    what_is_not_named_is_counted,
+                    a_count_that_was_changed_is_told,
+                    a_question_without_an_answer_is_told,
                 ]
                 history(migrated): [
                     random_histories_keep_the_rules,

@@ -56,6 +56,15 @@ impl Backend for PostgresDatabase {
         Arc::new(PostgresStore::connect(&self.url()).await.unwrap())
     }
 
+    async fn tamper(&self, postgres: &str, _: &str) {
+        let mut connection = self.connect().await;
+        sqlx::raw_sql(AssertSqlSafe(postgres.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+
     async fn destroy(&self) {
         let name = &self.name;
         Self::administer(&self.server, format!("DROP DATABASE {name} WITH (FORCE)")).await;

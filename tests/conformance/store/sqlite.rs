@@ -4,6 +4,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use longshore::store::Store;
 use longshore::store::sqlite::SqliteStore;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::backend::Backend;
 
@@ -29,6 +31,18 @@ impl Backend for SqliteFile {
                 .await
                 .unwrap(),
         )
+    }
+
+    async fn tamper(&self, _: &str, sqlite: &str) {
+        let options = SqliteConnectOptions::new()
+            .filename(self.folder.join("jobs.db"))
+            .foreign_keys(false);
+        let mut connection = options.connect().await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sqlite.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
     }
 
     async fn destroy(&self) {
