@@ -77,9 +77,15 @@ fn untaken(reports: &[Reported], job: &JobView) -> Option<WaitingFor> {
         let message = format!("no live worker takes {} from queue {}", job.kind, job.queue);
         return Some(WaitingFor::new(WaitReason::NoWorker, message));
     }
-    takers.all(|report| report.breaker == "open").then(|| {
+    let takers: Vec<&Report> = takers.collect();
+    let flowing = takers.iter().any(|report| report.breaker == "closed");
+    (!flowing).then(|| {
+        let error = takers
+            .iter()
+            .find_map(|report| report.breaker_error.as_ref());
+        let why = error.map(|error| format!(": {error}")).unwrap_or_default();
         let message = format!(
-            "every worker of queue {} has paused it: what its jobs need is down",
+            "queue {} waits for what its jobs need, which is down{why}",
             job.queue
         );
         WaitingFor::new(WaitReason::DependencyDown, message)

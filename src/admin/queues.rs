@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::depths::Depths;
 use crate::broker::{Broker, Lane, QueueStatus, Source};
 use crate::config::{Queues, closest};
-use crate::job::{Kind, QueueName, State};
+use crate::job::{JobError, Kind, QueueName, State};
 use crate::store::{Depth, Pause, ProcessRow, Reported, Store, StoreError, StoreResult};
 
 /// How long the broker may take to tell what its queues hold.
@@ -39,8 +39,11 @@ pub struct QueueView {
     pub workers: Vec<QueueWorker>,
     /// Since when its jobs are not started, and by whom that was asked; `null` when they are.
     pub paused: Option<Pause>,
-    /// `closed` when jobs flow; else the state of the breaker of one of its workers.
+    /// `closed` when jobs flow in all of its workers; `open` while one of them leaves alone what
+    /// its jobs need, because it is down; `half_open` while one job looks whether it is back.
     pub breaker: String,
+    /// What the last job said that found it down; `null` when `breaker` is `closed`.
+    pub breaker_error: Option<JobError>,
     /// What RabbitMQ holds; `null` when it does not answer or is not asked.
     pub broker: Option<Lanes>,
 }
@@ -63,8 +66,10 @@ pub struct QueueWorker {
     pub name: String,
     /// How many jobs of this queue it runs at once.
     pub capacity: u32,
-    /// Its breaker for this queue.
+    /// Its breaker for this queue: `closed`, `open` or `half_open`.
     pub breaker: String,
+    /// What the last job said there that found its dependency down.
+    pub breaker_error: Option<JobError>,
 }
 
 /// The broker's queues behind a queue.
@@ -165,6 +170,7 @@ fn empty(name: String, queues: &Queues) -> QueueView {
         workers: Vec::new(),
         paused: None,
         breaker: "closed".to_owned(),
+        breaker_error: None,
         broker: None,
     }
 }
@@ -188,15 +194,26 @@ fn add(view: &mut QueueView, reported: &Reported, processes: &[ProcessRow]) {
         .iter()
         .find(|process| process.id == reported.process);
     if let Some(process) = process.filter(|_| report.capacity > 0) {
-        if report.breaker != "closed" {
+        if severity(&report.breaker) > severity(&view.breaker) {
             view.breaker.clone_from(&report.breaker);
+            view.breaker_error.clone_from(&report.breaker_error);
         }
         view.workers.push(QueueWorker {
             id: process.id.0,
             name: process.name.clone(),
             capacity: report.capacity,
             breaker: report.breaker.clone(),
+            breaker_error: report.breaker_error.clone(),
         });
+    }
+}
+
+/// Of two workers the worse one is told.
+fn severity(breaker: &str) -> u8 {
+    match breaker {
+        "closed" => 0,
+        "half_open" => 1,
+        _ => 2,
     }
 }
 

@@ -174,7 +174,11 @@ fn state(view: &QueueView) -> String {
             let since = pause.since.format("%Y-%m-%d %H:%MZ");
             format!("paused since {since} by {}", pause.by)
         }
-        None if view.breaker != "closed" => format!("breaker {}", view.breaker),
+        None if view.breaker != "closed" => {
+            let why = view.breaker_error.as_ref();
+            let why = why.map(|error| format!(" ({})", error.code));
+            format!("breaker {}{}", view.breaker, why.unwrap_or_default())
+        }
         None if view.workers.is_empty() => "no worker".to_owned(),
         None => "runs".to_owned(),
     }

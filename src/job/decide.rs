@@ -303,7 +303,7 @@ mod tests {
             attempt in 1u32..20, max_attempts in 1u32..20, random in 0.0f64..1.0,
             after in proptest::option::of(0u64..10_000),
         ) {
-            let failure = Failure { error: JobError::new(class, "c", "m"), after: after.map(Duration::from_secs) };
+            let failure = Failure { error: JobError::new(class, "c", "m"), after: after.map(Duration::from_secs), outside: true };
             let transition = decide(
                 Outcome::Failure(failure), Run { attempt, max_attempts },
                 &RetryPolicy::default(), COOLDOWN, random,

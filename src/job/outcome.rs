@@ -43,6 +43,9 @@ impl Done {
 pub struct Failure {
     pub(crate) error: JobError,
     pub(crate) after: Option<Duration>,
+    /// Whether the handler says it of something outside the platform: what circuit breakers
+    /// count.
+    pub(crate) outside: bool,
 }
 
 impl Failure {
@@ -74,6 +77,12 @@ impl Failure {
         self
     }
 
+    /// Says nothing of what the handlers of its queue need: the platform itself puts the job off.
+    pub(crate) fn inside(mut self) -> Self {
+        self.outside = false;
+        self
+    }
+
     /// What went wrong, as it will be stored.
     #[must_use]
     pub const fn error(&self) -> &JobError {
@@ -84,6 +93,7 @@ impl Failure {
         Self {
             error: JobError::new(class, code, &message.to_string()),
             after: None,
+            outside: true,
         }
     }
 }

@@ -87,7 +87,7 @@ pub fn waiting_for(
             let when = when("retrying", "at");
             match error.filter(|error| error.class == ErrorClass::Unavailable) {
                 Some(error) => {
-                    let message = format!("{when}: {}", error.code);
+                    let message = format!("{when}: {error}");
                     WaitingFor::new(WaitReason::DependencyDown, message)
                 }
                 None => WaitingFor::new(WaitReason::Retrying, when),
@@ -132,7 +132,7 @@ mod tests {
                 Some(&down),
                 Some((
                     WaitReason::DependencyDown,
-                    "retrying at 2023-11-14T22:13:20Z: smtp_connect",
+                    "retrying at 2023-11-14T22:13:20Z: smtp_connect: no route",
                 )),
             ),
             (State::Succeeded, None, None),

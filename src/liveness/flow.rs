@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::job::{Kind, QueueName};
+use crate::job::{JobError, Kind, QueueName};
 use crate::store::Report;
 
 /// How far back rates look.
@@ -17,6 +17,8 @@ pub struct Flow(Mutex<BTreeMap<QueueName, Stream>>);
 struct Stream {
     kinds: Vec<Kind>,
     capacity: u32,
+    /// State and reason.
+    breaker: (&'static str, Option<JobError>),
     passed: Passed,
     /// What had passed at earlier moments, the oldest first; the newest one that is older than
     /// the window is kept.
@@ -36,6 +38,11 @@ impl Flow {
             stream.kinds = kinds;
             stream.capacity = capacity;
         });
+    }
+
+    /// The queue's circuit breaker in this process changed to this state, for this reason.
+    pub fn breaker(&self, queue: &QueueName, state: &'static str, error: Option<JobError>) {
+        self.change(queue, |stream| stream.breaker = (state, error));
     }
 
     /// A job was accepted.
@@ -70,7 +77,8 @@ impl Flow {
                     queue: queue.clone(),
                     kinds: stream.kinds.clone(),
                     capacity: stream.capacity,
-                    breaker: "closed".to_owned(),
+                    breaker: stream.breaker.0.to_owned(),
+                    breaker_error: stream.breaker.1.clone(),
                     accepted,
                     finished,
                 }
@@ -89,6 +97,7 @@ impl Stream {
         Self {
             kinds: Vec::new(),
             capacity: 0,
+            breaker: ("closed", None),
             passed: Passed::default(),
             samples: VecDeque::from([(start, Passed::default())]),
         }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Counts, StoreResult};
-use crate::job::{JobId, Kind, ProcessId, QueueName, Standing};
+use crate::job::{ErrorClass, JobError, JobId, Kind, ProcessId, QueueName, Standing};
 
 /// A queue whose jobs are not to be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -31,12 +31,23 @@ pub struct Report {
     pub kinds: Vec<Kind>,
     /// How many it runs at once; 0 where it only accepts jobs.
     pub capacity: u32,
-    /// Its breaker's state; `closed` when jobs flow.
+    /// Its breaker's state: `closed` when jobs flow, `open` or `half_open`.
     pub breaker: String,
+    /// What the last job said that found it down, unless it is `closed`.
+    pub breaker_error: Option<JobError>,
     /// Jobs accepted a second, of late.
     pub accepted: f64,
     /// Jobs brought to an end a second, of late.
     pub finished: f64,
+}
+
+/// A [`Report::breaker_error`] from its columns.
+pub(super) fn breaker_error(code: Option<String>, message: Option<String>) -> Option<JobError> {
+    Some(JobError {
+        code: code?,
+        message: message?,
+        class: ErrorClass::Unavailable,
+    })
 }
 
 /// A report and whose it is.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::circuit::{Circuit, Trial};
 use super::gate::Gate;
 use super::ledger::Ledger;
 use super::running::{Presence, Running};
@@ -14,8 +15,8 @@ use super::{Attempt, Handlers};
 use crate::broker::Delivery;
 use crate::config::{QueueConfig, Queues};
 use crate::job::{
-    Claimed, Decoded, Failure, JobId, Kind, Outcome, Priority, Publication, QueueName, Run,
-    Transition, decide, decode,
+    Claimed, Decoded, Done, Failure, JobError, JobId, Kind, Outcome, Priority, Publication,
+    QueueName, Run, Transition, decide, decode,
 };
 use crate::liveness::{Flow, Liveness, Progress};
 use crate::store::{Fence, Record, Store};
@@ -50,6 +51,8 @@ pub(super) struct Executor {
     pub(super) flow: Arc<Flow>,
     /// Whether the queue's jobs may be started.
     pub(super) gate: Gate,
+    /// Whether what they need is there.
+    pub(super) circuit: Arc<Circuit>,
     /// Fires when the shutdown deadline is over: what runs is cut off and handed back.
     pub(super) deadline: CancellationToken,
     /// Fires when this process takes nothing more.
@@ -88,11 +91,21 @@ impl Executor {
             self.progress.delivered(&self.queue, claimed.queued_at);
         }
         let stop = presence.stop(claimed.owner, claimed.epoch);
+        let trial = match self.pass(&slot) {
+            Ok(trial) => trial,
+            Err(outcome) => {
+                let transition = self.decide(&claimed, outcome);
+                return self
+                    .finish(&publication, &claimed, transition, delivery, &presence)
+                    .await;
+            }
+        };
         let ending = self.ending(publication.id, &claimed);
         let outcome = self.run(&publication, &claimed, &stop, &ending).await;
         let outcome = match ending.commit.get() {
             Commit::None => outcome,
             Commit::Done => {
+                trial.ended(&Outcome::Success(Done));
                 let success = Transition::Succeed { result: None };
                 self.ended(&publication, &claimed, &success, Some(true), &presence);
                 return delivery.ack();
@@ -101,12 +114,23 @@ impl Executor {
             // refused if the job has ended or is somebody else's.
             Commit::Unknown | Commit::Refused => Outcome::Interrupted,
         };
+        trial.ended(&outcome);
         let mut transition = self.decide(&claimed, outcome);
         if stop.is_cancelled() {
             transition = transition.under_cancellation();
         }
         self.finish(&publication, &claimed, transition, delivery, &presence)
             .await;
+    }
+
+    /// Lets the run through the queue's circuit breaker, or says how it ends before it began.
+    fn pass(&self, slot: &Slot) -> Result<Trial, Outcome> {
+        if slot.runs() {
+            return self.circuit.admit().map_err(|error| put_off(&error));
+        }
+        // It is back already: whoever has a slot may run it.
+        let outage = self.circuit.outage();
+        Err(outage.map_or(Outcome::Interrupted, |error| put_off(&error)))
     }
 
     fn ending(&self, id: JobId, claimed: &Claimed) -> Ending {
@@ -256,6 +280,12 @@ impl Executor {
     }
 }
 
+/// A job that is not tried, because others have found down what it needs: nothing is counted.
+fn put_off(error: &JobError) -> Outcome {
+    let message = format!("not tried; others found: {}", error.message);
+    Outcome::Failure(Failure::unavailable(&error.code, message).inside())
+}
+
 fn priority_is_normal(publication: &Publication) -> bool {
     !publication.priority.is_high()
 }
@@ -265,7 +295,9 @@ fn unknown_kind(kind: &Kind, claimed: &Claimed) -> Outcome {
     let failure = if claimed.postponed_for.unwrap_or_default() >= UNKNOWN_KIND_PATIENCE {
         Failure::permanent("unknown_kind", message)
     } else {
-        Failure::unavailable("unknown_kind", message).after(UNKNOWN_KIND_DELAY)
+        Failure::unavailable("unknown_kind", message)
+            .after(UNKNOWN_KIND_DELAY)
+            .inside()
     };
     Outcome::Failure(failure)
 }
@@ -280,6 +312,12 @@ fn report(
     let attempt = claimed.failures + 1;
     let state = transition.target();
     match (kept, transition.error()) {
+        (Some(true), Some(error)) if matches!(transition, Transition::Postpone { .. }) => {
+            tracing::info!(
+                job.id = %id, job.kind = %kind, job.state = %state,
+                error.code = error.code, error.message = error.message, "job put off"
+            );
+        }
         (Some(true), Some(error)) => tracing::warn!(
             job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state,
             error.code = error.code, error.message = error.message, "job failed"

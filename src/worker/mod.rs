@@ -5,7 +5,9 @@
 //! [`crate::job::dispose`] says.
 
 mod adopt;
+mod breaker;
 mod cancellations;
+mod circuit;
 mod claim;
 mod executor;
 #[cfg(test)]
@@ -46,6 +48,7 @@ use crate::config::Queues;
 use crate::job::QueueName;
 use crate::liveness::{Flow, Liveness, Progress};
 use crate::store::Store;
+use circuit::Circuit;
 use executor::Executor;
 use gate::Gate;
 use ledger::Ledger;
@@ -103,6 +106,8 @@ impl Worker {
             let Some(config) = parts.queues.get(name.as_str()) else {
                 continue;
             };
+            let breaker = config.breaker.clone();
+            let circuit = Circuit::new(name.clone(), breaker, parts.flow.clone());
             let executor = Executor {
                 queue: name.clone(),
                 config: config.clone(),
@@ -116,6 +121,7 @@ impl Worker {
                 ledger: ledger.clone(),
                 flow: parts.flow.clone(),
                 gate: Gate::new(name.clone(), paused.clone()),
+                circuit: Arc::new(circuit),
                 deadline: deadline.clone(),
                 draining: draining.clone(),
             };

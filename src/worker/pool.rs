@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::breaker::Mode;
 use super::executor::Executor;
 use super::registration::Registration;
 use super::slots::Slot;
@@ -29,15 +31,19 @@ struct Lanes {
 
 /// Why a pool takes no more.
 enum End {
-    /// The queue's gate shut.
+    /// The queue's gate shut, or its circuit breaker moved.
     Shut,
     /// The process drains, or the broker was closed.
     Draining,
 }
 
 impl Lanes {
-    async fn open(broker: &dyn Broker, executor: &Executor) -> Self {
-        let prefetch = executor.config.prefetch;
+    async fn open(broker: &dyn Broker, executor: &Executor, mode: Mode) -> Self {
+        let prefetch = match mode {
+            // The others are of use elsewhere.
+            Mode::Probing => 1,
+            Mode::Flowing | Mode::Shut(_) => executor.config.prefetch,
+        };
         let source = |lane| Source::new(executor.queue.clone(), lane);
         Self {
             high: broker.consume(source(Lane::High), prefetch).await,
@@ -79,41 +85,58 @@ impl Pool {
         self.registration.clone()
     }
 
-    /// Consumes while the queue's gate is open, until `draining`; then gives back what was not
-    /// started and waits for what was. The executor's own deadline bounds that wait.
+    /// Consumes while the queue's gate and its circuit breaker are open to it, until `draining`;
+    /// then gives back what was not started and waits for what was. The executor's own deadline
+    /// bounds that wait.
     pub(super) async fn run(self, draining: CancellationToken) {
-        let gate = self.executor.gate.clone();
         loop {
-            let opened = async {
-                if gate.is_paused().await {
-                    self.registration.paused();
-                }
-                gate.opened().await;
-            };
-            if draining.run_until_cancelled(opened).await.is_none() {
+            let Some(mode) = draining.run_until_cancelled(self.ready()).await else {
                 return self.drain(Vec::new()).await;
-            }
-            let mut lanes = Lanes::open(&*self.broker, &self.executor).await;
+            };
+            let mut lanes = Lanes::open(&*self.broker, &self.executor, mode).await;
             let registered = [lanes.high.registered(), lanes.normal.registered()];
             self.registration.consuming(registered);
-            match self.take(&mut lanes, &draining).await {
+            match self.take(&mut lanes, mode, &draining).await {
                 End::Draining => return self.drain(lanes.close().await).await,
                 End::Shut => {
                     self.registration.paused();
-                    self.hand_back(lanes.close().await).await;
+                    self.let_go(lanes.close().await).await;
                 }
             }
         }
     }
 
-    /// Takes deliveries while there are slots, the high lane first.
-    async fn take(&self, lanes: &mut Lanes, draining: &CancellationToken) -> End {
-        let gate = &self.executor.gate;
+    /// Until the queue may be consumed; in which way.
+    async fn ready(&self) -> Mode {
+        let (gate, circuit) = (&self.executor.gate, &self.executor.circuit);
+        if gate.is_paused().await {
+            self.registration.paused();
+        }
+        loop {
+            gate.opened().await;
+            let mode = circuit.ready().await;
+            // It may have been paused during a cool-down.
+            if gate.is_open() {
+                return mode;
+            }
+        }
+    }
+
+    /// Takes deliveries while there are slots, the high lane first; one after the other while
+    /// the queue's circuit breaker lets one through.
+    async fn take(&self, lanes: &mut Lanes, mode: Mode, draining: &CancellationToken) -> End {
+        let shut = async {
+            tokio::select! {
+                () = self.executor.gate.shut() => {}
+                () = self.executor.circuit.leaves(mode) => {}
+            }
+        };
+        tokio::pin!(shut);
         loop {
             let slot = tokio::select! {
                 biased;
                 () = draining.cancelled() => return End::Draining,
-                () = gate.shut() => return End::Shut,
+                () = &mut shut => return End::Shut,
                 slot = Slot::next(&self.slots) => slot,
             };
             let Some(slot) = slot else {
@@ -122,27 +145,50 @@ impl Pool {
             let (delivery, priority) = tokio::select! {
                 biased;
                 () = draining.cancelled() => return End::Draining,
-                () = gate.shut() => return End::Shut,
+                () = &mut shut => return End::Shut,
                 Some(delivery) = lanes.high.next() => (delivery, Priority::High),
                 Some(delivery) = lanes.normal.next() => (delivery, Priority::Normal),
                 // Both ended: the broker was closed.
                 else => return End::Draining,
             };
-            let executor = self.executor.clone();
-            self.tasks
-                .spawn(async move { executor.execute(delivery, priority, slot).await });
+            let running = self.execute(delivery, priority, slot);
+            if mode == Mode::Probing {
+                tokio::select! {
+                    biased;
+                    () = draining.cancelled() => return End::Draining,
+                    () = &mut shut => return End::Shut,
+                    _ = running => {}
+                }
+            }
         }
     }
 
-    /// The queue was paused.
-    async fn hand_back(&self, left: Vec<(Delivery, Priority)>) {
-        let handed_back = self.executor.hand_back_all(left).await;
-        tracing::info!(
-            queue.name = %self.executor.queue,
-            jobs.running = self.tasks.len(),
-            jobs.handed_back = handed_back,
-            "paused"
-        );
+    fn execute(&self, delivery: Delivery, priority: Priority, slot: Slot) -> JoinHandle<()> {
+        let executor = self.executor.clone();
+        self.tasks
+            .spawn(async move { executor.execute(delivery, priority, slot).await })
+    }
+
+    /// Deals with what was delivered and not started. While what it needs is down it waits in
+    /// the store; otherwise it goes back by way of the outbox.
+    async fn let_go(&self, left: Vec<(Delivery, Priority)>) {
+        let executor = &self.executor;
+        if executor.gate.is_open() && executor.circuit.is_open() {
+            for (delivery, priority) in left {
+                self.execute(delivery, priority, Slot::none());
+            }
+            return;
+        }
+        let paused = !executor.gate.is_open();
+        let handed_back = executor.hand_back_all(left).await;
+        if paused {
+            tracing::info!(
+                queue.name = %executor.queue,
+                jobs.running = self.tasks.len(),
+                jobs.handed_back = handed_back,
+                "paused"
+            );
+        }
     }
 
     async fn drain(self, left: Vec<(Delivery, Priority)>) {

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// another process's fate is no work.
 #[derive(Debug)]
 pub(super) struct Slot {
-    slots: Arc<Semaphore>,
+    slots: Option<Arc<Semaphore>>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -15,9 +15,22 @@ impl Slot {
     pub(super) async fn next(slots: &Arc<Semaphore>) -> Option<Self> {
         let permit = slots.clone().acquire_owned().await.ok()?;
         Some(Self {
-            slots: slots.clone(),
+            slots: Some(slots.clone()),
             permit: Some(permit),
         })
+    }
+
+    /// The right to deal with a delivery, but to run nothing.
+    pub(super) const fn none() -> Self {
+        Self {
+            slots: None,
+            permit: None,
+        }
+    }
+
+    /// Whether a handler may run in it.
+    pub(super) const fn runs(&self) -> bool {
+        self.slots.is_some()
     }
 
     /// Lets another delivery run.
@@ -27,8 +40,8 @@ impl Slot {
 
     /// Waits for a slot again.
     pub(super) async fn take_again(&mut self) {
-        if self.permit.is_none() {
-            self.permit = self.slots.clone().acquire_owned().await.ok();
+        if let (Some(slots), None) = (&self.slots, &self.permit) {
+            self.permit = slots.clone().acquire_owned().await.ok();
         }
     }
 }

@@ -90,7 +90,7 @@ impl Failure {
     #[must_use]
     pub fn from_store(error: &StoreError) -> Self {
         if error.is_transient() || matches!(error, StoreError::Schema(_) | StoreError::Stopping) {
-            Self::unavailable("database_unavailable", error)
+            Self::unavailable("database_unavailable", error).inside()
         } else {
             Self::retry("database_refused", error)
         }

@@ -21,6 +21,7 @@ mod deploy;
 mod doors;
 mod messages;
 mod operating;
+mod outage;
 mod pause;
 mod silence;
 mod site;

@@ -34,18 +34,18 @@ cooldown = "500ms"
 "#;
 
 /// An intake and payment workers, all processes, and their gateway.
-struct Till {
+pub struct Till {
     rabbit: Rabbit,
     database: Database,
     dir: TestDir,
-    api: Api,
-    gateway: LocalStripe,
+    pub api: Api,
+    pub gateway: LocalStripe,
     line: BadLine,
     _intake: Option<Program>,
 }
 
 impl Till {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let (rabbit, database, gateway) =
             tokio::join!(Rabbit::start(), Database::create(), LocalStripe::start());
         let line = BadLine::to(&gateway).await;
@@ -81,16 +81,22 @@ impl Till {
     }
 
     async fn worker(&self) -> Program {
+        self.worker_at(&self.line.url).await
+    }
+
+    /// A worker that knows the gateway by that address.
+    pub async fn worker_at(&self, base: &str) -> Program {
         let port = free_port();
         let worker = self
             .launch(&["work", "payment"])
+            .env("STRIPE_API_BASE", base)
             .env("LONGSHORE_HEALTH_LISTEN", format!("127.0.0.1:{port}"))
             .start();
         ready(port).await;
         worker
     }
 
-    async fn submit(&self, kind: &str, payloads: Vec<Value>) -> Vec<String> {
+    pub async fn submit(&self, kind: &str, payloads: Vec<Value>) -> Vec<String> {
         let submitted = stream::iter(payloads).map(|payload| {
             let body = json!({"kind": kind, "payload": payload});
             async move {
@@ -102,7 +108,7 @@ impl Till {
     }
 
     /// The jobs once they have all come to an end.
-    async fn ended(&self, ids: &[String]) -> Vec<Value> {
+    pub async fn ended(&self, ids: &[String]) -> Vec<Value> {
         let ending = stream::iter(ids).map(|id| async move {
             until(&format!("{id} has ended"), PATIENCE * 3, async || {
                 let path = format!("/v1/jobs/{id}?wait=30s");

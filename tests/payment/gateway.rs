@@ -36,6 +36,11 @@ impl LocalStripe {
         }
     }
 
+    /// `host:port`.
+    pub fn host(&self) -> String {
+        self.url.trim_start_matches("http://").to_owned()
+    }
+
     /// A card by its number, as a shop's page would enter it.
     pub async fn payment_method(&self, number: &str) -> String {
         let form = format!(

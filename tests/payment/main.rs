@@ -24,6 +24,7 @@ mod fate;
 mod faults;
 mod gateway;
 mod memory;
+mod outage;
 mod protocol;
 mod refunds;
 mod scripted;

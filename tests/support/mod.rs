@@ -15,6 +15,7 @@
 )]
 
 pub mod dir;
+pub mod door;
 pub mod http;
 pub mod places;
 pub mod port;

@@ -10,6 +10,7 @@ use super::error::Fault;
 use super::rows;
 use super::transaction::unsigned;
 use crate::job::{JobId, ProcessId, State};
+use crate::store::control::breaker_error;
 use crate::store::{Counts, Depth, Place, Report, Reported, RunningJob};
 
 /// Outbox entries that are searched for one job; behind a broker that is down there may be
@@ -27,12 +28,14 @@ pub(super) async fn report(
         let kinds: Vec<&str> = report.kinds.iter().map(|kind| kind.as_str()).collect();
         let fresh: bool = sqlx::query_scalar(
             "INSERT INTO longshore.report
-                 (process, queue, kinds, capacity, breaker, accepted, finished)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+                 (process, queue, kinds, capacity, breaker, accepted, finished,
+                  breaker_code, breaker_message)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (process, queue) DO UPDATE
              SET kinds = excluded.kinds, capacity = excluded.capacity,
                  breaker = excluded.breaker, accepted = excluded.accepted,
-                 finished = excluded.finished
+                 finished = excluded.finished, breaker_code = excluded.breaker_code,
+                 breaker_message = excluded.breaker_message
              RETURNING xmax = 0",
         )
         .bind(process.0)
@@ -42,6 +45,8 @@ pub(super) async fn report(
         .bind(&report.breaker)
         .bind(report.accepted)
         .bind(report.finished)
+        .bind(report.breaker_error.as_ref().map(|error| &error.code))
+        .bind(report.breaker_error.as_ref().map(|error| &error.message))
         .fetch_one(&mut *tx)
         .await?;
         if std::mem::take(&mut first) && fresh {
@@ -74,11 +79,14 @@ struct Row {
     breaker: String,
     accepted: f64,
     finished: f64,
+    breaker_code: Option<String>,
+    breaker_message: Option<String>,
 }
 
 pub(super) async fn reports(tx: &mut PgConnection) -> Result<Vec<Reported>, Fault> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT r.process, r.queue, r.kinds, r.capacity, r.breaker, r.accepted, r.finished
+        "SELECT r.process, r.queue, r.kinds, r.capacity, r.breaker, r.accepted, r.finished,
+                r.breaker_code, r.breaker_message
          FROM longshore.report r JOIN longshore.process p ON p.id = r.process AND p.state = 0
          ORDER BY r.process, r.queue",
     )
@@ -93,6 +101,7 @@ pub(super) async fn reports(tx: &mut PgConnection) -> Result<Vec<Reported>, Faul
                 kinds: kinds.collect::<Result<_, _>>().map_err(Fault::corrupt)?,
                 capacity: unsigned(row.capacity),
                 breaker: row.breaker,
+                breaker_error: breaker_error(row.breaker_code, row.breaker_message),
                 accepted: row.accepted,
                 finished: row.finished,
             },

@@ -5,6 +5,7 @@ use sqlx::types::{Json, Uuid};
 
 use super::{SqliteStore, clock, rows};
 use crate::job::{JobId, ProcessId, State};
+use crate::store::control::breaker_error;
 use crate::store::{Counts, Depth, Place, Report, Reported, RunningJob};
 
 pub(super) async fn report(
@@ -18,12 +19,15 @@ pub(super) async fn report(
         .await?;
     for report in reports {
         sqlx::query(
-            "INSERT INTO report (process, queue, kinds, capacity, breaker, accepted, finished)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO report (process, queue, kinds, capacity, breaker, accepted, finished,
+                                 breaker_code, breaker_message)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (process, queue) DO UPDATE
              SET kinds = excluded.kinds, capacity = excluded.capacity,
                  breaker = excluded.breaker, accepted = excluded.accepted,
-                 finished = excluded.finished",
+                 finished = excluded.finished,
+                 breaker_code = excluded.breaker_code,
+                 breaker_message = excluded.breaker_message",
         )
         .bind(process.0)
         .bind(report.queue.as_str())
@@ -32,6 +36,8 @@ pub(super) async fn report(
         .bind(&report.breaker)
         .bind(report.accepted)
         .bind(report.finished)
+        .bind(report.breaker_error.as_ref().map(|error| &error.code))
+        .bind(report.breaker_error.as_ref().map(|error| &error.message))
         .execute(&mut *tx)
         .await?;
     }
@@ -47,11 +53,14 @@ struct Row {
     breaker: String,
     accepted: f64,
     finished: f64,
+    breaker_code: Option<String>,
+    breaker_message: Option<String>,
 }
 
 pub(super) async fn reports(store: &SqliteStore) -> sqlx::Result<Vec<Reported>> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT process, queue, kinds, capacity, breaker, accepted, finished FROM report
+        "SELECT process, queue, kinds, capacity, breaker, accepted, finished,
+                breaker_code, breaker_message FROM report
          WHERE process IN (SELECT id FROM process WHERE alive) ORDER BY process, queue",
     )
     .fetch_all(&store.readers)
@@ -65,6 +74,7 @@ pub(super) async fn reports(store: &SqliteStore) -> sqlx::Result<Vec<Reported>> 
                 kinds: kinds.collect::<Result<_, _>>().map_err(rows::corrupt)?,
                 capacity: row.capacity,
                 breaker: row.breaker,
+                breaker_error: breaker_error(row.breaker_code, row.breaker_message),
                 accepted: row.accepted,
                 finished: row.finished,
             },

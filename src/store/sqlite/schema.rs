@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_keys.sql"),
     include_str!("migrations/0003_operations.sql"),
     include_str!("migrations/0004_control.sql"),
+    include_str!("migrations/0005_breaker.sql"),
 ];
 
 /// `Long` in ASCII.

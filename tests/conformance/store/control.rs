@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use longshore::job::{JobId, NewJob, Priority, ProcessId, State};
+use longshore::job::{ErrorClass, JobError, JobId, NewJob, Priority, ProcessId, State};
 use longshore::store::{Depth, HandedBack, Report};
 
 use super::world::{
@@ -96,6 +96,7 @@ fn report(name: &str, capacity: u32, accepted: f64) -> Report {
         kinds: vec!["email.send".parse().unwrap()],
         capacity,
         breaker: "closed".to_owned(),
+        breaker_error: None,
         accepted,
         finished: 0.25,
     }
@@ -114,7 +115,12 @@ pub(crate) async fn the_last_report_of_the_living_counts(world: &World) {
     assert_eq!(reported(world).await, []);
     let first = [report("email", 4, 1.5), report("payment", 2, 0.0)];
     world.store.report(world.process, &first).await.unwrap();
-    let again = [report("email", 8, 2.5)];
+    let down = JobError::new(ErrorClass::Unavailable, "smtp_connect", "no route");
+    let again = [Report {
+        breaker: "half_open".to_owned(),
+        breaker_error: Some(down),
+        ..report("email", 8, 2.5)
+    }];
     world.store.report(world.process, &again).await.unwrap();
     let other = world.register("host/2").await;
     world.store.report(other, &again).await.unwrap();

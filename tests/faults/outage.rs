@@ -1,0 +1,256 @@
+//! What the jobs need is down: they wait, none loses an attempt, and the dependency is left alone.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::dir::TestDir;
+use crate::support::door::Door;
+use crate::support::http::Api;
+use crate::support::postgres::Postgres;
+use crate::support::program::{Launch, Program, free_port, longshore};
+use crate::support::rabbit::Rabbit;
+use crate::support::smtp::SmtpSink;
+use crate::support::wait::{PATIENCE, until};
+
+const CONCURRENCY: usize = 16;
+const FAILURES: usize = 5;
+const COOLDOWN: u64 = 2;
+
+const QUEUES: &str = r#"
+[queues.email]
+kinds = ["email.send"]
+concurrency = 16
+prefetch = 64
+timeout = "60s"
+[queues.email.retry]
+max_attempts = 3
+[queues.email.breaker]
+failures = 5
+cooldown = "2s"
+"#;
+
+/// A mail server behind a door, and whoever sends by it.
+struct Office {
+    sink: SmtpSink,
+    door: Door,
+    api: Api,
+    workers: Vec<Program>,
+    _dir: TestDir,
+    _services: Option<(Rabbit, Postgres, Program)>,
+}
+
+fn configured(launch: Launch, dir: &TestDir, door: &Door) -> Launch {
+    launch
+        .env("LONGSHORE_QUEUES", dir.join("queues.toml"))
+        .env("LONGSHORE_LOG_FORMAT", "text")
+        .env("LONGSHORE_LOG", "warn,longshore::worker::circuit=info")
+        .env(
+            "SMTP_URL",
+            format!("smtp://127.0.0.1:{}?tls=none", door.port()),
+        )
+}
+
+impl Office {
+    /// `longshore dev`.
+    async fn embedded() -> Self {
+        let (sink, door, dir) = Self::outside().await;
+        let port = free_port();
+        let dev = configured(longshore(["dev"]), &dir, &door)
+            .within(dir.path())
+            .env("LONGSHORE_LISTEN", format!("127.0.0.1:{port}"));
+        let office = Self {
+            api: Api::new(format!("http://127.0.0.1:{port}")),
+            workers: vec![dev.start()],
+            _services: None,
+            sink,
+            door,
+            _dir: dir,
+        };
+        ready(port).await;
+        office
+    }
+
+    /// An intake and so many workers on RabbitMQ and PostgreSQL.
+    async fn served(workers: usize) -> Self {
+        let (sink, door, dir) = Self::outside().await;
+        let (rabbit, postgres) = tokio::join!(Rabbit::start(), Postgres::start());
+        let database = postgres.create_database("longshore").await;
+        let launch = |arguments: &[&str]| {
+            configured(longshore(arguments), &dir, &door)
+                .env("DATABASE_URL", &database)
+                .env("AMQP_URL", rabbit.url())
+        };
+        let mut migrate = launch(&["migrate"]).start();
+        assert!(migrate.wait_exit(PATIENCE).await.success());
+        let mut ports = vec![free_port()];
+        let intake = launch(&["intake"]).env("LONGSHORE_LISTEN", format!("127.0.0.1:{}", ports[0]));
+        let intake = intake.start();
+        let worker = |port: u16| {
+            let health = format!("127.0.0.1:{port}");
+            let worker = launch(&["work", "email"]).env("LONGSHORE_HEALTH_LISTEN", health);
+            worker.start()
+        };
+        ports.extend((0..workers).map(|_| free_port()));
+        let workers = ports[1..].iter().map(|port| worker(*port)).collect();
+        for port in &ports {
+            ready(*port).await;
+        }
+        Self {
+            api: Api::new(format!("http://127.0.0.1:{}", ports[0])),
+            workers,
+            _services: Some((rabbit, postgres, intake)),
+            sink,
+            door,
+            _dir: dir,
+        }
+    }
+
+    async fn outside() -> (SmtpSink, Door, TestDir) {
+        let sink = SmtpSink::start().await;
+        let door = Door::to(format!("127.0.0.1:{}", sink.port())).await;
+        let dir = TestDir::new("office");
+        std::fs::write(dir.join("queues.toml"), QUEUES).unwrap();
+        (sink, door, dir)
+    }
+
+    async fn submit(&self, count: usize) {
+        let mails: Vec<Value> = (0..count)
+            .map(|n| json!({"kind": "email.send", "payload": mail(n)}))
+            .collect();
+        for batch in mails.chunks(1000) {
+            self.api
+                .post("/v1/jobs/batch", &json!(batch))
+                .await
+                .expect(202);
+        }
+    }
+
+    async fn queue(&self) -> Value {
+        let list = self.api.get("/v1/queues").await.expect(200);
+        let queues = list["items"].as_array().unwrap();
+        let email = queues.iter().find(|queue| queue["name"] == "email");
+        email.unwrap().clone()
+    }
+
+    /// Waits until so many mails have arrived and nothing waits; every job's row.
+    async fn sent(&self, count: usize) -> Vec<Value> {
+        until("every mail is sent", PATIENCE * 3, async || {
+            let depth = &self.queue().await["depth"];
+            let left: u64 = depth
+                .as_object()?
+                .values()
+                .map(|n| n.as_u64().unwrap())
+                .sum();
+            (left == 0).then_some(())
+        })
+        .await;
+        let (mut jobs, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.api.get(&format!("/v1/jobs?limit=500{cursor}")).await;
+            let page = page.expect(200);
+            jobs.extend(page["items"].as_array().unwrap().clone());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(jobs.len(), count);
+        jobs
+    }
+
+    /// A job in that state says that it waits for the mail server, and what that one said.
+    async fn says_why(&self, state: &str) {
+        until(&format!("a {state} job says why"), PATIENCE, async || {
+            let path = format!("/v1/jobs?state={state}&limit=1");
+            let found = self.api.get(&path).await.expect(200);
+            let id = found["items"].as_array()?.first()?["id"].as_str()?;
+            let job = self.api.get(&format!("/v1/jobs/{id}")).await.expect(200);
+            let waiting = &job["waiting_for"];
+            let message = waiting["message"].as_str()?;
+            (job["attempt"] == 0
+                && waiting["reason"] == "dependency_down"
+                && message.contains("smtp_cut: "))
+            .then_some(())
+        })
+        .await;
+    }
+
+    async fn outage(&mut self, mails: usize, length: Duration) {
+        self.submit(20).await;
+        self.sent(20).await;
+        assert_eq!(self.queue().await["breaker"], "closed");
+        self.door.shut();
+        let start = Instant::now();
+        self.submit(mails).await;
+        let open = until("the breaker is told open", PATIENCE, async || {
+            let queue = self.queue().await;
+            (queue["breaker"] == "open").then_some(queue)
+        })
+        .await;
+        assert_eq!(open["breaker_error"]["code"], "smtp_cut", "{open}");
+        self.says_why("queued").await;
+        self.says_why("retrying").await;
+        // Waiting is no reason to be taken out of service.
+        self.api.get("/readyz").await.expect(200);
+        tokio::time::sleep(length.saturating_sub(start.elapsed())).await;
+        let connects = self.door.turned_away();
+        let seconds = usize::try_from(start.elapsed().as_secs()).unwrap();
+        let looks = seconds / usize::try_from(COOLDOWN).unwrap() + 1;
+        let bound = self.workers.len() * (looks + CONCURRENCY + FAILURES);
+        eprintln!("{connects} connections in {seconds} s; at most {bound}");
+        assert!(connects <= bound, "a storm: {connects} connections");
+        assert!(
+            connects >= looks / 4,
+            "nobody looks: {connects} connections"
+        );
+        self.door.open();
+        for job in self.sent(20 + mails).await {
+            assert_eq!(job["state"], "succeeded", "{job}");
+            assert_eq!(job["attempt"], 1, "an attempt was counted: {job}");
+        }
+        let mut arrived: BTreeMap<String, usize> = BTreeMap::new();
+        for mail in self.sink.mails() {
+            *arrived.entry(mail.message_id).or_default() += 1;
+        }
+        assert_eq!(arrived.len(), 20 + mails);
+        assert!(arrived.values().all(|times| *times == 1), "sent twice");
+        until("the breaker is told closed", PATIENCE, async || {
+            let queue = self.queue().await;
+            (queue["breaker"] == "closed" && queue["breaker_error"].is_null()).then_some(())
+        })
+        .await;
+        for worker in &self.workers {
+            let said = worker.output_so_far();
+            let count = |what| said.matches(what).count();
+            let told = (count("breaker opened"), count("breaker closed"));
+            assert_eq!(told, (1, 1), "{said}");
+        }
+    }
+}
+
+fn mail(n: usize) -> Value {
+    json!({"to": ["ada@example.com"], "subject": format!("mail {n}"), "text": "Hello."})
+}
+
+async fn ready(port: u16) {
+    let health = Api::new(format!("http://127.0.0.1:{port}"));
+    until("the process is ready", PATIENCE, async || {
+        let status = health.status("/readyz").await?;
+        status.is_success().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_mails_wait_two_minutes_for_their_server_and_none_loses_an_attempt() {
+    let mut office = Office::served(2).await;
+    office.outage(5_000, Duration::from_secs(120)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_mails_wait_for_their_server_and_none_loses_an_attempt() {
+    let mut office = Office::embedded().await;
+    office.outage(500, Duration::from_secs(20)).await;
+}

@@ -1,0 +1,59 @@
+//! The gateway is down: charges wait, none loses an attempt, and the gateway is left alone.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::faults::Till;
+use crate::support::door::Door;
+use crate::support::wait::{PATIENCE, until};
+
+const CHARGES: usize = 300;
+const OUTAGE: Duration = Duration::from_secs(15);
+/// Those of the till's queue file.
+const CONCURRENCY: usize = 32;
+const FAILURES: usize = 5;
+const COOLDOWN_MS: usize = 500;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charges_wait_for_their_gateway_and_none_loses_an_attempt() {
+    let till = Till::open().await;
+    let door = Door::to(till.gateway.host()).await;
+    let base = format!("http://127.0.0.1:{}", door.port());
+    let _worker = till.worker_at(&base).await;
+    door.shut();
+    let charge = |n: usize| {
+        json!({
+            "amount": 4200, "currency": "eur", "reference": format!("order-{n}"),
+            "payment_method": "pm_card_visa",
+        })
+    };
+    let start = Instant::now();
+    let payloads = (0..CHARGES).map(charge).collect();
+    let ids = till.submit("payment.charge", payloads).await;
+    until("the breaker is told open", PATIENCE, async || {
+        let list = till.api.get("/v1/queues").await.expect(200);
+        let queues = list["items"].as_array()?;
+        let payment = queues.iter().find(|queue| queue["name"] == "payment")?;
+        (payment["breaker"] == "open").then_some(())
+    })
+    .await;
+    tokio::time::sleep(OUTAGE.saturating_sub(start.elapsed())).await;
+    let connects = door.turned_away();
+    let ms = usize::try_from(start.elapsed().as_millis()).unwrap();
+    let bound = ms / COOLDOWN_MS + 1 + CONCURRENCY + FAILURES;
+    eprintln!("{connects} connections in {ms} ms; at most {bound}");
+    assert!(connects <= bound, "a storm: {connects} connections");
+    door.open();
+    for job in till.ended(&ids).await {
+        assert_eq!(
+            (&job["state"], &job["attempt"]),
+            (&json!("succeeded"), &json!(1)),
+            "{job}"
+        );
+        assert_eq!(job["attempts"].as_array().unwrap().len(), 1, "{job}");
+    }
+    let paid = till.gateway.charges().await;
+    assert_eq!(paid.len(), CHARGES);
+    assert!(paid.values().all(|charges| charges.len() == 1), "{paid:?}");
+}
