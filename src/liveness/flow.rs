@@ -1,17 +1,22 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::job::{JobError, Kind, QueueName};
 use crate::store::Report;
+use crate::telemetry::{Metrics, RunTimer};
 
 /// How far back rates look.
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// What passes through this process, by queue: how many jobs it accepted and brought to an end,
-/// and what it could run. Counters in memory; a loop of the relay reports their rates.
+/// and what it could run. Counters in memory; a loop of the relay reports their rates, and
+/// whoever scrapes the process reads its metrics.
 #[derive(Debug, Default)]
-pub struct Flow(Mutex<BTreeMap<QueueName, Stream>>);
+pub struct Flow {
+    streams: Mutex<BTreeMap<QueueName, Stream>>,
+    metrics: Arc<Metrics>,
+}
 
 #[derive(Debug)]
 struct Stream {
@@ -32,8 +37,18 @@ struct Passed {
 }
 
 impl Flow {
+    /// Nothing has passed yet; tells these metrics too.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            streams: Mutex::default(),
+            metrics,
+        }
+    }
+
     /// This process runs these kinds of a queue, so many at once.
     pub fn works(&self, queue: &QueueName, kinds: Vec<Kind>, capacity: u32) {
+        self.metrics.slots(queue, capacity);
         self.change(queue, |stream| {
             stream.kinds = kinds;
             stream.capacity = capacity;
@@ -42,17 +57,35 @@ impl Flow {
 
     /// The queue's circuit breaker in this process changed to this state, for this reason.
     pub fn breaker(&self, queue: &QueueName, state: &'static str, error: Option<JobError>) {
+        self.metrics.breaker(queue, state != "closed");
         self.change(queue, |stream| stream.breaker = (state, error));
     }
 
     /// A job was accepted.
     pub fn accepted(&self, queue: &QueueName) {
+        self.metrics.accepted(queue);
         self.change(queue, |stream| stream.passed.accepted += 1);
     }
 
     /// A job came to its end.
     pub fn finished(&self, queue: &QueueName) {
         self.change(queue, |stream| stream.passed.finished += 1);
+    }
+
+    /// A handler starts to run; it ends when the timer is dropped.
+    #[must_use]
+    pub fn run(&self, queue: &QueueName) -> RunTimer {
+        self.metrics.run(queue)
+    }
+
+    /// What became of a job whose run ended here.
+    pub fn outcome(&self, queue: &QueueName, outcome: &'static str) {
+        self.metrics.outcome(queue, outcome);
+    }
+
+    /// Jobs of a dead process were sent on their way again.
+    pub fn rescued(&self, jobs: u64) {
+        self.metrics.rescued(jobs);
     }
 
     fn change(&self, queue: &QueueName, change: impl FnOnce(&mut Stream)) {
@@ -87,7 +120,7 @@ impl Flow {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<QueueName, Stream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -101,7 +101,9 @@ impl Executor {
             }
         };
         let ending = self.ending(publication.id, &claimed);
+        let timer = self.flow.run(&self.queue);
         let outcome = self.run(&publication, &claimed, &stop, &ending).await;
+        drop(timer);
         let outcome = match ending.commit.get() {
             Commit::None => outcome,
             Commit::Done => {
@@ -276,7 +278,19 @@ impl Executor {
         if kept == Some(true) && transition.target().is_final() {
             self.flow.finished(&self.queue);
         }
+        self.flow.outcome(&self.queue, told(transition, kept));
         report(publication, claimed, transition, kept);
+    }
+}
+
+/// What the metrics say became of a job.
+const fn told(transition: &Transition, kept: Option<bool>) -> &'static str {
+    match (kept, transition) {
+        (None, _) => "unrecorded",
+        (Some(false), _) => "refused",
+        (Some(true), Transition::HandBack) => "handed_back",
+        (Some(true), Transition::Postpone { .. }) => "postponed",
+        (Some(true), other) => other.target().as_str(),
     }
 }
 

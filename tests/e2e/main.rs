@@ -23,6 +23,7 @@ mod fuzzing;
 mod installation;
 mod keys;
 mod mail;
+mod metrics;
 mod operating;
 mod queues;
 mod reading;
