@@ -1,5 +1,6 @@
 //! The HTTP API: thin. Checks, inserts, answers 202, publishes. It holds no state that matters.
 
+mod audit;
 mod batch;
 mod body;
 mod browser;
@@ -91,6 +92,7 @@ fn calls() -> Vec<Call<Intake>> {
         operate::calls(),
         dead_letters::calls(),
         operations::calls(),
+        audit::calls(),
         kinds::calls(),
         docs::calls(),
     ]

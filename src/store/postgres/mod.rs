@@ -7,6 +7,7 @@
 //! transaction-scoped, so a pooler in transaction mode may stand in front (PgBouncer from 1.21,
 //! which knows prepared statements).
 
+mod audit;
 mod claim;
 mod control;
 mod day;
