@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. It reads arguments, calls what does the work, and
 //! prints.
 
+mod bench;
 mod dev;
 mod dlq;
 mod doctor;
@@ -80,6 +81,8 @@ enum Command {
     Verify(verify::Args),
     /// Check settings, connections, versions and topology; say how to fix them
     Doctor(doctor::Args),
+    /// Measure this installation, with processes and a queue of its own
+    Bench(bench::Args),
 }
 
 /// What every subcommand may need.
@@ -142,6 +145,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Keys(args) => keys::run(context, args).await,
             Command::Verify(args) => Box::pin(verify::run(context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
+            Command::Bench(args) => Box::pin(bench::run(context, args)).await,
         }
     });
     // A handler that never yields must not hold the exit: its job has been handed back.

@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::job::{JobError, Kind, QueueName};
+use tokio::sync::mpsc;
+
+use crate::job::{JobError, JobId, Kind, QueueName};
 use crate::store::Report;
 
 /// How far back rates look.
@@ -11,7 +13,11 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// What passes through this process, by queue: how many jobs it accepted and brought to an end,
 /// and what it could run. Counters in memory; a loop of the relay reports their rates.
 #[derive(Debug, Default)]
-pub struct Flow(Mutex<BTreeMap<QueueName, Stream>>);
+pub struct Flow {
+    streams: Mutex<BTreeMap<QueueName, Stream>>,
+    /// Whoever measures ends.
+    ends: OnceLock<mpsc::UnboundedSender<JobId>>,
+}
 
 #[derive(Debug)]
 struct Stream {
@@ -50,9 +56,20 @@ impl Flow {
         self.change(queue, |stream| stream.passed.accepted += 1);
     }
 
-    /// A job came to its end.
-    pub fn finished(&self, queue: &QueueName) {
+    /// A job came to its end, which is recorded.
+    pub fn finished(&self, queue: &QueueName, job: JobId) {
         self.change(queue, |stream| stream.passed.finished += 1);
+        if let Some(ends) = self.ends.get() {
+            // Whoever asked may have left.
+            let _ = ends.send(job);
+        }
+    }
+
+    /// Every job that comes to its end here from now on. Only the first who asks is told.
+    pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.ends.set(sender);
+        receiver
     }
 
     fn change(&self, queue: &QueueName, change: impl FnOnce(&mut Stream)) {
@@ -87,7 +104,7 @@ impl Flow {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<QueueName, Stream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,7 +167,7 @@ mod tests {
         for _ in 0..20 {
             flow.accepted(&email);
         }
-        flow.finished(&email);
+        flow.finished(&email, JobId::new());
         assert_eq!(told(&flow, at(10)), (2.0, 0.1));
         assert_eq!(told(&flow, at(25)), (0.8, 0.04));
         assert_eq!(told(&flow, at(70)), (0.0, 0.0), "long ago");

@@ -15,6 +15,7 @@
 mod support;
 
 mod api;
+mod bench;
 mod client;
 mod command_line;
 mod dev;
