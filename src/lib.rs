@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod app;
+pub mod bench;
 pub mod broker;
 mod cli;
 pub mod client;

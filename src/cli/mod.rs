@@ -2,6 +2,7 @@
 //! prints.
 
 mod audit;
+mod bench;
 mod dev;
 mod dlq;
 mod doctor;
@@ -84,6 +85,8 @@ enum Command {
     Verify(verify::Args),
     /// Check settings, connections, versions and topology; say how to fix them
     Doctor(doctor::Args),
+    /// Measure this installation, with processes and a queue of its own
+    Bench(bench::Args),
 }
 
 /// What every subcommand may need.
@@ -147,6 +150,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Keys(args) => keys::run(context, args).await,
             Command::Verify(args) => Box::pin(verify::run(context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
+            Command::Bench(args) => Box::pin(bench::run(context, args)).await,
         }
     });
     // A handler that never yields must not hold the exit: its job has been handed back.

@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::job::{JobError, Kind, QueueName};
+use tokio::sync::mpsc;
+
+use crate::job::{JobError, JobId, Kind, QueueName};
 use crate::store::Report;
 use crate::telemetry::{Metrics, RunTimer};
 
@@ -16,6 +18,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 pub struct Flow {
     streams: Mutex<BTreeMap<QueueName, Stream>>,
     metrics: Arc<Metrics>,
+    /// Whoever measures ends.
+    ends: OnceLock<mpsc::UnboundedSender<JobId>>,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,7 @@ impl Flow {
         Self {
             streams: Mutex::default(),
             metrics,
+            ends: OnceLock::new(),
         }
     }
 
@@ -67,9 +72,20 @@ impl Flow {
         self.change(queue, |stream| stream.passed.accepted += 1);
     }
 
-    /// A job came to its end.
-    pub fn finished(&self, queue: &QueueName) {
+    /// A job came to its end, which is recorded.
+    pub fn finished(&self, queue: &QueueName, job: JobId) {
         self.change(queue, |stream| stream.passed.finished += 1);
+        if let Some(ends) = self.ends.get() {
+            // Whoever asked may have left.
+            let _ = ends.send(job);
+        }
+    }
+
+    /// Every job that comes to its end here from now on. Only the first who asks is told.
+    pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.ends.set(sender);
+        receiver
     }
 
     /// A handler starts to run; it ends when the timer is dropped.
@@ -183,7 +199,7 @@ mod tests {
         for _ in 0..20 {
             flow.accepted(&email);
         }
-        flow.finished(&email);
+        flow.finished(&email, JobId::new());
         assert_eq!(told(&flow, at(10)), (2.0, 0.1));
         assert_eq!(told(&flow, at(25)), (0.8, 0.04));
         assert_eq!(told(&flow, at(70)), (0.0, 0.0), "long ago");

@@ -226,6 +226,12 @@ impl Node {
         self.ground.store.job(id).await
     }
 
+    /// Every job that comes to its end in this process from now on, for whoever measures.
+    #[must_use]
+    pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
+        self.ground.flow.ends()
+    }
+
     /// Whether the API lets everybody on this machine call, for want of keys.
     #[must_use]
     pub fn is_open(&self) -> bool {

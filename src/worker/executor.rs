@@ -276,7 +276,7 @@ impl Executor {
     ) {
         presence.ended(claimed.owner, claimed.epoch);
         if kept == Some(true) && transition.target().is_final() {
-            self.flow.finished(&self.queue);
+            self.flow.finished(&self.queue, publication.id);
         }
         self.flow.outcome(&self.queue, told(transition, kept));
         report(publication, claimed, transition, kept);

@@ -16,6 +16,7 @@ mod support;
 
 mod api;
 mod auditing;
+mod bench;
 mod client;
 mod command_line;
 mod dev;

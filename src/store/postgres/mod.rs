@@ -20,6 +20,7 @@ mod filter;
 mod insert;
 mod keyring;
 mod keys;
+mod limit;
 mod observe;
 mod one;
 mod operating;
