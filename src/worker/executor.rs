@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::circuit::{Circuit, Trial};
 use super::gate::Gate;
+use super::jitter::Jitter;
 use super::ledger::Ledger;
 use super::running::{Presence, Running};
 use super::slots::Slot;
@@ -49,6 +50,7 @@ pub(super) struct Executor {
     pub(super) running: Arc<Running>,
     pub(super) ledger: Ledger,
     pub(super) flow: Arc<Flow>,
+    pub(super) jitter: Jitter,
     /// Whether the queue's jobs may be started.
     pub(super) gate: Gate,
     /// Whether what they need is there.
@@ -195,13 +197,12 @@ impl Executor {
         claimed: &Claimed,
         stop: &CancellationToken,
     ) -> Option<Outcome> {
-        let mut identity = self.liveness.identity();
-        let lost = identity.wait_for(|me| *me != claimed.owner);
+        let lost = self.liveness.lost(claimed.owner);
         Some(tokio::select! {
             biased;
             ended = &mut task.0 => outcome(ended),
             // The job is no longer ours: what the handler would return is refused anyway.
-            _ = lost => Outcome::Interrupted,
+            () = lost => Outcome::Interrupted,
             () = stop.cancelled() => return None,
             () = tokio::time::sleep(self.config.timeout) => Outcome::timed_out(self.config.timeout),
             () = self.deadline.cancelled() => Outcome::Interrupted,
@@ -210,13 +211,12 @@ impl Executor {
 
     /// Lets a handler that was asked to stop come to an end, which counts if it is one.
     async fn grace(&self, task: &mut AbortOnDrop, claimed: &Claimed) -> Outcome {
-        let mut identity = self.liveness.identity();
-        let lost = identity.wait_for(|me| *me != claimed.owner);
+        let lost = self.liveness.lost(claimed.owner);
         let ended = tokio::select! {
             biased;
             ended = &mut task.0 => Some(outcome(ended)),
             // As in `supervise`: it may run elsewhere by now.
-            _ = lost => None,
+            () = lost => None,
             () = tokio::time::sleep(GRACE) => None,
             () = self.deadline.cancelled() => None,
         };
@@ -232,7 +232,13 @@ impl Executor {
             max_attempts: self.max_attempts(claimed),
         };
         let cooldown = self.config.breaker.cooldown;
-        decide(outcome, run, &self.config.retry, cooldown, rand::random())
+        decide(
+            outcome,
+            run,
+            &self.config.retry,
+            cooldown,
+            self.jitter.next(),
+        )
     }
 
     fn max_attempts(&self, claimed: &Claimed) -> u32 {

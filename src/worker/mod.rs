@@ -15,6 +15,7 @@ mod executor;
 mod fixture;
 mod gate;
 mod hand_back;
+mod jitter;
 mod job;
 mod ledger;
 mod next_job;
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use door::Door;
+pub use jitter::Jitter;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
@@ -71,6 +73,8 @@ pub struct WorkerParts {
     pub flow: Arc<Flow>,
     /// How each queue is worked.
     pub queues: Arc<Queues>,
+    /// Spreads retries.
+    pub jitter: Jitter,
     /// What runs which kind.
     pub handlers: Arc<Handlers>,
     /// How long a draining worker may finish what runs.
@@ -122,6 +126,7 @@ impl Worker {
                 running: running.clone(),
                 ledger: ledger.clone(),
                 flow: parts.flow.clone(),
+                jitter: parts.jitter.clone(),
                 gate: Gate::new(name.clone(), paused.clone()),
                 circuit: Arc::new(circuit),
                 deadline: deadline.clone(),

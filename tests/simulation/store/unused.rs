@@ -1,0 +1,55 @@
+//! What no simulated process asks. A new method of a store that none of them uses is one line that answers
+//! `unused()`.
+
+use async_trait::async_trait;
+use longshore::job::{Kind, QueueName};
+use longshore::store::{
+    ApiKey, Balance, Door, Extensions, KeyId, Keyring, Migration, NewKey, StoreResult,
+};
+
+use super::{SimulatedStore, unused};
+
+#[async_trait]
+impl Extensions for SimulatedStore {
+    async fn missing(&self, _: &[Migration]) -> StoreResult<Vec<&'static str>> {
+        unused()
+    }
+
+    async fn extend(&self, _: &[Migration]) -> StoreResult<usize> {
+        unused()
+    }
+
+    async fn differences(&self, _: &Balance) -> StoreResult<Vec<String>> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl Keyring for SimulatedStore {
+    async fn create_key(&self, _: &NewKey) -> StoreResult<Option<ApiKey>> {
+        unused()
+    }
+
+    async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
+        unused()
+    }
+
+    async fn revoke_key(&self, _: KeyId) -> StoreResult<bool> {
+        unused()
+    }
+
+    async fn touch_keys(&self, _: &[KeyId]) -> StoreResult<()> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl Door for SimulatedStore {
+    async fn announce_kinds(&self, _: &[(Kind, QueueName)]) -> StoreResult<()> {
+        unused()
+    }
+
+    async fn announced_queue(&self, _: &Kind) -> StoreResult<Option<QueueName>> {
+        Ok(None)
+    }
+}
