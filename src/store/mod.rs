@@ -17,6 +17,7 @@ mod operation;
 mod operations;
 pub mod postgres;
 mod process;
+mod progress;
 pub mod sqlite;
 mod verify;
 
@@ -40,6 +41,7 @@ pub use operation::{
 };
 pub use operations::{DeadGroup, Edit, Operated, Operations};
 pub use process::{Beat, NewProcess, ProcessBeat, ProcessRow, Role};
+pub use progress::{ProgressNote, ProgressNotes};
 pub use verify::{Check, Difference, InFlight, KindCounts, OutboxSize, Sheet, Sum, Verify};
 
 use crate::job::{
@@ -194,6 +196,7 @@ pub trait Store:
     + Extensions
     + Keyring
     + Operations
+    + ProgressNotes
     + Door
     + Verify
     + Send

@@ -121,6 +121,13 @@ async fn forget(store: &SqliteStore, longest: Duration) -> sqlx::Result<()> {
         .bind(Uuid::from_u128(millis << 80))
         .execute(&mut *tx)
         .await?;
+    sqlx::query(
+        "DELETE FROM progress WHERE NOT EXISTS (
+             SELECT 1 FROM job
+             WHERE job.id = progress.id AND job.epoch = progress.epoch AND job.state = 2)",
+    )
+    .execute(&mut *tx)
+    .await?;
     sqlx::query("DELETE FROM operation WHERE finished_at < ?1")
         .bind(clock::before(now, OPERATIONS_KEPT))
         .execute(&mut *tx)
