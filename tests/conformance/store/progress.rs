@@ -1,5 +1,5 @@
 use longshore::job::{Claimed, JobId, JobView, RunProgress};
-use longshore::store::{Fence, JobFilter, ProgressNote};
+use longshore::store::{Fence, JobFilter, Page, ProgressNote};
 
 use super::world::{LONG, World, ZERO, new_job, retry, succeed};
 
@@ -39,7 +39,13 @@ pub(crate) async fn the_last_word_of_a_run_is_shown(world: &World) {
     let view = world.view(first).await;
     assert_eq!(shown(&view), page);
     assert!(view.progress.unwrap().at <= world.store.now().await.unwrap());
-    for listed in world.list(JobFilter::default()).await {
+    let all = Page {
+        limit: 10,
+        before: None,
+    };
+    let listed = world.store.list(&JobFilter::default(), all).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    for listed in listed {
         let expected = match listed.id {
             id if id == first => page.clone(),
             id if id == second => Some((1.0, String::new())),
