@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 
 use super::output::Output;
 use super::table::{list, table, text};
-use crate::job::JobView;
+use crate::job::{JobView, ProgressView};
 use crate::store::{DeadGroup, Operation};
 
 /// Longest error text in a table cell, in characters.
@@ -100,6 +100,15 @@ pub(super) fn operations(out: Output, operations: &[Operation], as_json: bool) {
     out.line(text(&mut rows));
 }
 
+/// `40 %: page 4 of 10`
+fn progress(progress: &ProgressView) -> String {
+    let percent = (progress.fraction * 100.0).round();
+    match progress.message.as_str() {
+        "" => format!("{percent} %"),
+        message => format!("{percent} %: {}", line(message)),
+    }
+}
+
 /// One job, with its attempts.
 pub(super) fn job(out: Output, job: &JobView) {
     out.line(format!("{} {} {}", job.id, job.kind, job.state));
@@ -116,6 +125,10 @@ pub(super) fn job(out: Output, job: &JobView) {
         ("run at", optional(job.run_at)),
         ("started", optional(job.started_at)),
         ("finished", optional(job.finished_at)),
+        (
+            "progress",
+            job.progress.as_ref().map(progress).unwrap_or_default(),
+        ),
         (
             "waiting for",
             job.waiting_for

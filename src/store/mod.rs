@@ -18,6 +18,7 @@ mod operation;
 mod operations;
 pub mod postgres;
 mod process;
+mod progress;
 pub mod sqlite;
 mod verify;
 
@@ -42,6 +43,7 @@ pub use operation::{
 };
 pub use operations::{Begun, DeadGroup, Edit, Operated, Operations};
 pub use process::{Beat, NewProcess, ProcessBeat, ProcessRow, Role};
+pub use progress::{ProgressNote, ProgressNotes};
 pub use verify::{Check, Difference, InFlight, KindCounts, OutboxSize, Sheet, Sum, Verify};
 
 use crate::job::{
@@ -197,6 +199,7 @@ pub trait Store:
     + Extensions
     + Keyring
     + Operations
+    + ProgressNotes
     + Door
     + Verify
     + Send

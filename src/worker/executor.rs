@@ -3,12 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::circuit::{Circuit, Trial};
 use super::gate::Gate;
 use super::jitter::Jitter;
 use super::ledger::Ledger;
+use super::progress::ProgressBoard;
 use super::running::{Presence, Running};
 use super::slots::Slot;
 use super::transaction::{Commit, CommitCell, Ending};
@@ -48,6 +50,8 @@ pub(super) struct Executor {
     pub(super) liveness: Arc<Liveness>,
     pub(super) progress: Arc<Progress>,
     pub(super) running: Arc<Running>,
+    /// What handlers say of how far they are.
+    pub(super) board: Arc<ProgressBoard>,
     pub(super) ledger: Ledger,
     pub(super) flow: Arc<Flow>,
     pub(super) jitter: Jitter,
@@ -173,6 +177,8 @@ impl Executor {
             max_attempts: self.max_attempts(claimed),
             created_at: claimed.created_at,
             cancelled: cancelled.clone(),
+            deadline: Instant::now() + self.config.timeout,
+            board: self.board.clone(),
             ending: ending.clone(),
         };
         let payload = publication.payload.clone();
@@ -281,6 +287,11 @@ impl Executor {
         presence: &Presence,
     ) {
         presence.ended(claimed.owner, claimed.epoch);
+        self.board.ended(Fence {
+            id: publication.id,
+            owner: claimed.owner,
+            epoch: claimed.epoch,
+        });
         if kept == Some(true) && transition.target().is_final() {
             self.flow.finished(&self.queue, publication.id);
         }

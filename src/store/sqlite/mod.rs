@@ -22,6 +22,7 @@ mod operating;
 mod operations;
 mod outbox;
 mod processes;
+mod progress;
 mod prune;
 mod purge;
 mod read;

@@ -122,6 +122,13 @@ async fn forget(store: &SqliteStore, longest: Duration) -> sqlx::Result<()> {
         .execute(&mut *tx)
         .await?;
     audit::forget(&mut tx, now).await?;
+    sqlx::query(
+        "DELETE FROM progress WHERE NOT EXISTS (
+             SELECT 1 FROM job
+             WHERE job.id = progress.id AND job.epoch = progress.epoch AND job.state = 2)",
+    )
+    .execute(&mut *tx)
+    .await?;
     sqlx::query("DELETE FROM operation WHERE finished_at < ?1")
         .bind(clock::before(now, OPERATIONS_KEPT))
         .execute(&mut *tx)

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_control.sql"),
     include_str!("migrations/0005_breaker.sql"),
     include_str!("migrations/0006_audit.sql"),
+    include_str!("migrations/0007_progress.sql"),
 ];
 
 /// `Long` in ASCII.

@@ -20,6 +20,7 @@ mod outbox;
 mod postgres;
 mod postgres_only;
 mod processes;
+mod progress;
 mod promoting;
 mod reading;
 mod recording;
@@ -251,6 +252,11 @@ macro_rules! backend {
                     what_is_not_named_is_counted,
                     a_count_that_was_changed_is_told,
                     a_question_without_an_answer_is_told,
+                ]
+                progress(migrated): [
+                    the_last_word_of_a_run_is_shown,
+                    it_is_gone_with_the_run_and_belongs_to_no_other,
+                    what_ended_runs_said_is_pruned_and_nothing_else,
                 ]
                 history(migrated): [
                     random_histories_keep_the_rules,
