@@ -11,6 +11,7 @@ use super::gate::Gate;
 use super::jitter::Jitter;
 use super::ledger::Ledger;
 use super::progress::ProgressBoard;
+use super::report;
 use super::running::{Presence, Running};
 use super::slots::Slot;
 use super::transaction::{Commit, CommitCell, Ending};
@@ -295,19 +296,9 @@ impl Executor {
         if kept == Some(true) && transition.target().is_final() {
             self.flow.finished(&self.queue, publication.id);
         }
-        self.flow.outcome(&self.queue, told(transition, kept));
-        report(publication, claimed, transition, kept);
-    }
-}
-
-/// What the metrics say became of a job.
-const fn told(transition: &Transition, kept: Option<bool>) -> &'static str {
-    match (kept, transition) {
-        (None, _) => "unrecorded",
-        (Some(false), _) => "refused",
-        (Some(true), Transition::HandBack) => "handed_back",
-        (Some(true), Transition::Postpone { .. }) => "postponed",
-        (Some(true), other) => other.target().as_str(),
+        self.flow
+            .outcome(&self.queue, report::outcome(transition, kept));
+        report::log(publication, claimed, transition, kept);
     }
 }
 
@@ -331,39 +322,6 @@ fn unknown_kind(kind: &Kind, claimed: &Claimed) -> Outcome {
             .inside()
     };
     Outcome::Failure(failure)
-}
-
-fn report(
-    publication: &Publication,
-    claimed: &Claimed,
-    transition: &Transition,
-    kept: Option<bool>,
-) {
-    let (id, kind) = (publication.id, &publication.kind);
-    let attempt = claimed.failures + 1;
-    let state = transition.target();
-    match (kept, transition.error()) {
-        (Some(true), Some(error)) if matches!(transition, Transition::Postpone { .. }) => {
-            tracing::info!(
-                job.id = %id, job.kind = %kind, job.state = %state,
-                error.code = error.code, error.message = error.message, "job put off"
-            );
-        }
-        (Some(true), Some(error)) => tracing::warn!(
-            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state,
-            error.code = error.code, error.message = error.message, "job failed"
-        ),
-        (Some(true), None) => tracing::info!(
-            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state, "job ended"
-        ),
-        (Some(false), _) => tracing::warn!(
-            job.id = %id, job.kind = %kind, job.epoch = claimed.epoch,
-            "result refused: the claim was lost"
-        ),
-        (None, _) => tracing::warn!(
-            job.id = %id, job.kind = %kind, "stopped before the end of the run was written"
-        ),
-    }
 }
 
 fn outcome(ended: Result<Result<Outcome, Panic>, tokio::task::JoinError>) -> Outcome {

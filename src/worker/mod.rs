@@ -25,6 +25,7 @@ mod progress;
 mod reconcile;
 mod registration;
 mod registry;
+mod report;
 mod running;
 mod schema;
 mod slots;

@@ -103,7 +103,7 @@ impl Simulation {
         if !state.violations.is_empty() {
             return true;
         }
-        if !self.events.is_empty() || self.turns % 4 != 0 {
+        if !self.events.is_empty() || !self.turns.is_multiple_of(4) {
             return false;
         }
         let quiet_from = self.last_fault.max(state.knobs.until);

@@ -360,7 +360,7 @@ impl Control for SimulatedStore {
         unused()
     }
 
-    async fn resume(&self, _: &QueueName) -> StoreResult<bool> {
+    async fn resume(&self, _: &QueueName, _: &str) -> StoreResult<bool> {
         unused()
     }
 
