@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. It reads arguments, calls what does the work, and
 //! prints.
 
+mod alone;
 mod dev;
 mod dlq;
 mod doctor;
@@ -22,6 +23,7 @@ mod submit;
 mod table;
 mod topology;
 mod verify;
+mod watchdog;
 mod work;
 
 use std::process::ExitCode;
@@ -34,6 +36,7 @@ use crate::demo::Demo;
 use crate::worker::Registry;
 use error::CliError;
 use output::Output;
+use watchdog::Watchdog;
 
 /// Runs background jobs on RabbitMQ and can prove that it lost none.
 #[derive(Debug, Parser)]
@@ -80,6 +83,9 @@ enum Command {
     Verify(verify::Args),
     /// Check settings, connections, versions and topology; say how to fix them
     Doctor(doctor::Args),
+    /// One job in a process of its own; workers start it
+    #[command(hide = true)]
+    RunAlone(alone::Args),
 }
 
 /// What every subcommand may need.
@@ -128,9 +134,16 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(CliError::failed)?;
+    let watchdog = match command {
+        Command::Dev(_) | Command::Intake | Command::Work(_) => {
+            Some(Watchdog::start(runtime.handle())?)
+        }
+        _ => None,
+    };
     let done = runtime.block_on(async {
         match command {
             Command::Dev(args) => Box::pin(dev::run(context, args)).await,
+            Command::RunAlone(args) => Box::pin(alone::run(context, args)).await,
             Command::Intake => Box::pin(intake::run(context)).await,
             Command::Work(args) => Box::pin(work::run(context, args)).await,
             Command::Migrate(args) => migrate::run(context, args).await,
@@ -144,6 +157,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
         }
     });
+    drop(watchdog);
     // A handler that never yields must not hold the exit: its job has been handed back.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done

@@ -155,6 +155,36 @@ pub struct SettingsArgs {
     pub log_format: Option<String>,
 }
 
+impl SettingsArgs {
+    /// The settings that were given, flags and variables, as the environment of another process
+    /// of this program. It holds secrets.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let secret = |value: &Option<Secret>| value.as_ref().map(|value| value.expose().to_owned());
+        let given = [
+            ("DATABASE_URL", secret(&self.database_url)),
+            ("AMQP_URL", secret(&self.amqp_url)),
+            ("LONGSHORE_QUEUES", self.queues.clone()),
+            ("LONGSHORE_LISTEN", self.listen.clone()),
+            ("LONGSHORE_HEALTH_LISTEN", self.health_listen.clone()),
+            (
+                "LONGSHORE_SHUTDOWN_DEADLINE",
+                self.shutdown_deadline.clone(),
+            ),
+            ("LONGSHORE_DATA_DIR", self.data_dir.clone()),
+            ("LONGSHORE_ADMIN_KEY", secret(&self.admin_key)),
+            ("SMTP_URL", secret(&self.smtp_url)),
+            ("MAIL_FROM", self.mail_from.clone()),
+            ("STRIPE_API_KEY", secret(&self.stripe_api_key)),
+            ("STRIPE_API_BASE", self.stripe_api_base.clone()),
+            ("LONGSHORE_LOG", self.log.clone()),
+            ("LONGSHORE_LOG_FORMAT", self.log_format.clone()),
+        ];
+        let set = |(name, value): (_, Option<String>)| value.map(|value| (name, value));
+        given.into_iter().filter_map(set).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -212,6 +242,21 @@ mod tests {
         }
         assert!(help.contains("\nSettings:\n"), "{help}");
         assert_eq!(help.matches("[env: ").count(), VARIABLES.len(), "{help}");
+    }
+
+    #[test]
+    fn another_process_is_given_every_setting() {
+        let flags = VARIABLES.iter().flat_map(|variable| {
+            let name = variable.trim_start_matches("LONGSHORE_").to_lowercase();
+            [
+                format!("--{}", name.replace('_', "-")),
+                variable.to_lowercase(),
+            ]
+        });
+        let arguments = std::iter::once("longshore".to_owned()).chain(flags);
+        let given = Program::try_parse_from(arguments).unwrap().settings;
+        let expected = VARIABLES.map(|variable| (variable, variable.to_lowercase()));
+        assert_eq!(given.environment(), expected);
     }
 
     const CHILD: &str = "CHILD_ARGUMENTS";

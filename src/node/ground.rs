@@ -62,6 +62,7 @@ impl Ground {
             flow: self.flow.clone(),
             queues: self.queues.clone(),
             handlers: work.handlers,
+            isolation: work.isolation,
             shutdown_deadline: work.shutdown_deadline,
         };
         let worker = Worker::new(parts, &work.queues, shutdown.drain.clone());

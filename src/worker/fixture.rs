@@ -49,6 +49,7 @@ impl Fixture {
             flow: Arc::new(Flow::default()),
             queues: Arc::new(Queues::built_in()),
             handlers: Arc::new(Handlers::default()),
+            isolation: None,
             shutdown_deadline: Duration::from_secs(1),
         };
         let (channel, settlements) = mpsc::unbounded_channel();

@@ -5,6 +5,7 @@
 //! [`crate::job::dispose`] says.
 
 mod adopt;
+mod alone;
 mod breaker;
 mod cancellations;
 mod circuit;
@@ -26,6 +27,7 @@ mod registry;
 mod running;
 mod schema;
 mod slots;
+mod task;
 mod transaction;
 
 use std::collections::BTreeSet;
@@ -36,6 +38,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use alone::{Hand, Isolation, serve};
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
@@ -73,6 +76,8 @@ pub struct WorkerParts {
     pub queues: Arc<Queues>,
     /// What runs which kind.
     pub handlers: Arc<Handlers>,
+    /// Where jobs run that have taken their process down twice; without it they run as all do.
+    pub isolation: Option<Isolation>,
     /// How long a draining worker may finish what runs.
     pub shutdown_deadline: Duration,
 }
@@ -123,6 +128,7 @@ impl Worker {
                 progress: parts.progress.clone(),
                 running: running.clone(),
                 board: board.clone(),
+                isolation: parts.isolation.clone(),
                 ledger: ledger.clone(),
                 flow: parts.flow.clone(),
                 gate: Gate::new(name.clone(), paused.clone()),
