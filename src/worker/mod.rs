@@ -10,6 +10,7 @@ mod breaker;
 mod cancellations;
 mod circuit;
 mod claim;
+mod door;
 mod executor;
 #[cfg(test)]
 mod fixture;
@@ -39,6 +40,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use alone::{Hand, Isolation, serve};
+pub use door::Door;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
