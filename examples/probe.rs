@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use longshore::config::{SettingError, WorkerSettings};
 use longshore::job::{Done, Failure, JobResult};
-use longshore::worker::{Attempt, Job};
+use longshore::worker::{Attempt, Job, NextJob};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -128,10 +128,65 @@ impl Job for Fail {
     }
 }
 
+/// How a job may harm its process.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Doom {
+    Abort,
+    Exit,
+    EatMemory,
+    BlockItsThread,
+    /// Harmless in a process of its own.
+    AbortUnlessAlone,
+}
+
+/// Takes its process down, or tries to.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Poison {
+    doom: Doom,
+}
+
+impl Job for Poison {
+    const KIND: &'static str = "probe.poison";
+    type Context = Marks;
+
+    async fn run(self, marks: &Marks, attempt: &Attempt) -> JobResult {
+        marks.leave("start", attempt)?;
+        match self.doom {
+            Doom::Abort => std::process::abort(),
+            Doom::Exit => std::process::exit(0),
+            Doom::EatMemory => {
+                let mut eaten = Vec::new();
+                loop {
+                    eaten.push(vec![0_u8; 64 << 20]);
+                }
+            }
+            Doom::BlockItsThread => loop {
+                std::thread::park();
+            },
+            Doom::AbortUnlessAlone => {
+                if !std::env::args().any(|argument| argument == "run-alone") {
+                    std::process::abort();
+                }
+                for step in 0..40 {
+                    attempt.progress(f64::from(step) / 40.0, "alone");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                marks.leave("end", attempt)?;
+                let mut tx = attempt.transaction().await?;
+                tx.submit(NextJob::new(&Sleep { ms: 1 })?)?;
+                tx.succeed("alone").await
+            }
+        }
+    }
+}
+
 fn main() -> ExitCode {
     longshore::App::new()
         .job_with::<Sleep>("probe", Marks::from_environment)
         .job_with::<Fail>("probe", Marks::from_environment)
         .job_with::<Steps>("probe", Marks::from_environment)
+        .job_with::<Poison>("probe", Marks::from_environment)
         .run()
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. It reads arguments, calls what does the work, and
 //! prints.
 
+mod alone;
 mod audit;
 mod bench;
 mod dev;
@@ -25,6 +26,7 @@ mod submit;
 mod table;
 mod topology;
 mod verify;
+mod watchdog;
 mod work;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ use crate::demo::Demo;
 use crate::worker::Registry;
 use error::CliError;
 use output::Output;
+use watchdog::Watchdog;
 
 /// Runs background jobs on RabbitMQ and can prove that it lost none.
 #[derive(Debug, Parser)]
@@ -87,6 +90,9 @@ enum Command {
     Doctor(doctor::Args),
     /// Measure this installation, with processes and a queue of its own
     Bench(bench::Args),
+    /// One job in a process of its own; workers start it
+    #[command(hide = true)]
+    RunAlone(alone::Args),
 }
 
 /// What every subcommand may need.
@@ -135,9 +141,16 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(CliError::failed)?;
+    let watchdog = match command {
+        Command::Dev(_) | Command::Intake | Command::Work(_) => {
+            Some(Watchdog::start(runtime.handle())?)
+        }
+        _ => None,
+    };
     let done = runtime.block_on(async {
         match command {
             Command::Dev(args) => Box::pin(dev::run(context, args)).await,
+            Command::RunAlone(args) => Box::pin(alone::run(context, args)).await,
             Command::Intake => Box::pin(intake::run(context)).await,
             Command::Work(args) => Box::pin(work::run(context, args)).await,
             Command::Migrate(args) => migrate::run(context, args).await,
@@ -153,6 +166,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Bench(args) => Box::pin(bench::run(context, args)).await,
         }
     });
+    drop(watchdog);
     // A handler that never yields must not hold the exit: its job has been handed back.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     done

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::{CliError, Context, logging, open, signals};
+use super::{CliError, Context, alone, logging, open, signals};
 use crate::config::{DEFAULT_HEALTH_LISTEN, Need, Queues, Settings};
 use crate::intake::bind;
 use crate::job::QueueName;
@@ -37,6 +37,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         work: Some(Work {
             queues: names.clone(),
             handlers: Arc::new(handlers),
+            isolation: Some(alone::isolation(&context.settings, false)?),
             shutdown_deadline: settings.shutdown_deadline,
         }),
         migrate: false,

@@ -258,29 +258,19 @@ mod tests {
         assert_eq!(help.matches("[env: ").count(), VARIABLES.len(), "{help}");
     }
 
-    /// A variable that is missing here would not reach the processes that measure.
     #[test]
-    fn every_variable_is_handed_on() {
-        let given = SettingsArgs {
-            database_url: Some(Secret::new("x")),
-            amqp_url: Some(Secret::new("x")),
-            queues: Some("x".to_owned()),
-            listen: Some("x".to_owned()),
-            health_listen: Some("x".to_owned()),
-            shutdown_deadline: Some("x".to_owned()),
-            data_dir: Some("x".to_owned()),
-            admin_key: Some(Secret::new("x")),
-            smtp_url: Some(Secret::new("x")),
-            mail_from: Some("x".to_owned()),
-            mail_templates: Some("x".to_owned()),
-            stripe_api_key: Some(Secret::new("x")),
-            stripe_api_base: Some("x".to_owned()),
-            log: Some("x".to_owned()),
-            log_format: Some("x".to_owned()),
-        };
-        let names: Vec<&str> = given.environment().iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, VARIABLES);
-        assert!(SettingsArgs::default().environment().is_empty());
+    fn another_process_is_given_every_setting() {
+        let flags = VARIABLES.iter().flat_map(|variable| {
+            let name = variable.trim_start_matches("LONGSHORE_").to_lowercase();
+            [
+                format!("--{}", name.replace('_', "-")),
+                variable.to_lowercase(),
+            ]
+        });
+        let arguments = std::iter::once("longshore".to_owned()).chain(flags);
+        let given = Program::try_parse_from(arguments).unwrap().settings;
+        let expected = VARIABLES.map(|variable| (variable, variable.to_lowercase()));
+        assert_eq!(given.environment(), expected);
     }
 
     const CHILD: &str = "CHILD_ARGUMENTS";

@@ -63,6 +63,7 @@ impl Ground {
             queues: self.queues.clone(),
             jitter: Jitter::default(),
             handlers: work.handlers,
+            isolation: work.isolation,
             shutdown_deadline: work.shutdown_deadline,
         };
         let worker = Worker::new(parts, &work.queues, shutdown.drain.clone());

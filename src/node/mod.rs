@@ -23,7 +23,7 @@ use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::{Flow, Progress};
 use crate::relay::Dispatcher;
 use crate::store::{NewProcess, Role, Store, StoreError};
-use crate::worker::{Handlers, Registry};
+use crate::worker::{Handlers, Isolation, Registry};
 use front::front;
 use ground::Ground;
 
@@ -62,6 +62,8 @@ pub struct Work {
     pub queues: Vec<QueueName>,
     /// What runs their kinds.
     pub handlers: Arc<Handlers>,
+    /// Where jobs run that have taken their process down twice; without it they run as all do.
+    pub isolation: Option<Isolation>,
     /// How long it may finish its work once it drains.
     pub shutdown_deadline: Duration,
 }

@@ -6,6 +6,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::alone::{ALONE_AFTER, Isolation};
 use super::circuit::{Circuit, Trial};
 use super::gate::Gate;
 use super::jitter::Jitter;
@@ -14,6 +15,7 @@ use super::progress::ProgressBoard;
 use super::report;
 use super::running::{Presence, Running};
 use super::slots::Slot;
+use super::task::{AbortOnDrop, outcome};
 use super::transaction::{Commit, CommitCell, Ending};
 use super::{Attempt, Handlers};
 use crate::broker::Delivery;
@@ -28,8 +30,6 @@ use crate::store::{Fence, Record, Store};
 /// How long a job of a kind that no process here knows may wait for one that does: a rolling
 /// deploy, old beside new.
 const UNKNOWN_KIND_PATIENCE: Duration = Duration::from_secs(60 * 60);
-/// How long a handler may take to stop once it is cancelled.
-const COURTESY: Duration = Duration::from_secs(1);
 /// How long a handler may go on when its job's cancellation is requested.
 const GRACE: Duration = Duration::from_secs(5);
 /// How soon a job of an unknown kind is offered again.
@@ -56,6 +56,8 @@ pub(super) struct Executor {
     pub(super) ledger: Ledger,
     pub(super) flow: Arc<Flow>,
     pub(super) jitter: Jitter,
+    /// Where jobs run that take their process down.
+    pub(super) isolation: Option<Isolation>,
     /// Whether the queue's jobs may be started.
     pub(super) gate: Gate,
     /// Whether what they need is there.
@@ -183,7 +185,16 @@ impl Executor {
             ending: ending.clone(),
         };
         let payload = publication.payload.clone();
-        let work = AssertUnwindSafe(async move { handler.handle(payload, attempt).await });
+        let work = match &self.isolation {
+            Some(isolation) if claimed.crashes >= ALONE_AFTER => {
+                let (isolation, kind) = (isolation.clone(), publication.kind.clone());
+                isolation
+                    .run(kind, claimed.crashes, payload, attempt)
+                    .boxed()
+            }
+            _ => handler.handle(payload, attempt),
+        };
+        let work = AssertUnwindSafe(work);
         // A task of its own, so that a handler that computes without awaiting delays its
         // neighbours as little as possible; aborted whenever this future is dropped.
         let mut task = AbortOnDrop(tokio::spawn(work.catch_unwind()));
@@ -322,47 +333,4 @@ fn unknown_kind(kind: &Kind, claimed: &Claimed) -> Outcome {
             .inside()
     };
     Outcome::Failure(failure)
-}
-
-fn outcome(ended: Result<Result<Outcome, Panic>, tokio::task::JoinError>) -> Outcome {
-    match ended {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Outcome::panicked(&panic_message(panic.as_ref())),
-        Err(join) => Outcome::panicked(&join.to_string()),
-    }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the handler panicked".to_owned())
-}
-
-type Panic = Box<dyn std::any::Any + Send>;
-type Work = tokio::task::JoinHandle<Result<Outcome, Panic>>;
-
-struct AbortOnDrop(Work);
-
-impl AbortOnDrop {
-    /// Lets a cancelled handler come to a stop of its own, then cuts it off. The end of the run
-    /// may be recorded only after that: until then it may still be in the middle of an effect.
-    /// A handler that never yields cannot be stopped; waiting for it would hold the slot for
-    /// ever, and its late result is refused.
-    async fn stopped(&mut self) {
-        if self.0.is_finished() {
-            return;
-        }
-        if tokio::time::timeout(COURTESY, &mut self.0).await.is_err() {
-            self.0.abort();
-            let _ = tokio::time::timeout(COURTESY, &mut self.0).await;
-        }
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -50,6 +50,7 @@ impl Fixture {
             queues: Arc::new(Queues::built_in()),
             jitter: Jitter::default(),
             handlers: Arc::new(Handlers::default()),
+            isolation: None,
             shutdown_deadline: Duration::from_secs(1),
         };
         let (channel, settlements) = mpsc::unbounded_channel();

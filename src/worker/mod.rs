@@ -5,6 +5,7 @@
 //! [`crate::job::dispose`] says.
 
 mod adopt;
+mod alone;
 mod breaker;
 mod cancellations;
 mod circuit;
@@ -29,6 +30,7 @@ mod report;
 mod running;
 mod schema;
 mod slots;
+mod task;
 mod transaction;
 
 use std::collections::BTreeSet;
@@ -39,6 +41,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use alone::{Hand, Isolation, serve};
 pub use door::Door;
 pub use jitter::Jitter;
 pub use job::{Attempt, Invalid, Job};
@@ -80,6 +83,8 @@ pub struct WorkerParts {
     pub jitter: Jitter,
     /// What runs which kind.
     pub handlers: Arc<Handlers>,
+    /// Where jobs run that have taken their process down twice; without it they run as all do.
+    pub isolation: Option<Isolation>,
     /// How long a draining worker may finish what runs.
     pub shutdown_deadline: Duration,
 }
@@ -130,6 +135,7 @@ impl Worker {
                 progress: parts.progress.clone(),
                 running: running.clone(),
                 board: board.clone(),
+                isolation: parts.isolation.clone(),
                 ledger: ledger.clone(),
                 flow: parts.flow.clone(),
                 jitter: parts.jitter.clone(),

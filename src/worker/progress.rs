@@ -32,7 +32,8 @@ impl ProgressBoard {
         }
     }
 
-    fn take(&self) -> Vec<ProgressNote> {
+    /// What was said since it was asked last.
+    pub(super) fn take(&self) -> Vec<ProgressNote> {
         self.lock().drain().map(|(_, note)| note).collect()
     }
 

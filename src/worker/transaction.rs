@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::NextJob;
 use crate::config::Queues;
@@ -10,7 +10,7 @@ use crate::job::{Done, Failure, JobResult, NewJob};
 use crate::store::{Connection, DatabaseError, Effect, Fence, Store, StoreError};
 
 /// What became of the commit that carries a run's success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Commit {
     /// Nothing was committed: the run's end is still to be recorded.
     None,
@@ -37,7 +37,7 @@ impl CommitCell {
         }
     }
 
-    fn set(&self, commit: Commit) {
+    pub(super) fn set(&self, commit: Commit) {
         let code = match commit {
             Commit::None => 0,
             Commit::Unknown => 1,

@@ -57,6 +57,17 @@ async fn junk_becomes_a_dead_job_with_a_reason_and_hurts_nobody() {
     publish(&site, identified.clone(), b"not json").await;
     publish(&site, odd(AMQPValue::LongString("seven".into())), b"{}").await;
     publish(&site, odd(AMQPValue::LongInt(3)), b"{\"ms\": 1}").await;
+    let wrong = [
+        AMQPValue::Boolean(true),
+        AMQPValue::Double(1.5),
+        AMQPValue::LongLongInt(i64::MAX),
+        AMQPValue::LongInt(-1),
+        AMQPValue::FieldTable(FieldTable::default()),
+    ];
+    for (n, value) in wrong.iter().enumerate() {
+        let one = odd(value.clone()).with_message_id(format!("h-{n}").into());
+        publish(&site, one, b"{\"ms\": 1}").await;
+    }
     for code in [
         "no_type",
         "no_message_id",
@@ -70,6 +81,12 @@ async fn junk_becomes_a_dead_job_with_a_reason_and_hurts_nobody() {
             "{job}"
         );
     }
+    until("every wrong header is told", PATIENCE, async || {
+        let path = "/v1/jobs?state=dead&code=bad_dispatch";
+        let found = site.api.get(path).await.expect(200);
+        (found["items"].as_array()?.len() == 1 + wrong.len()).then_some(())
+    })
+    .await;
     site.nothing_burned(&neighbours).await;
     until("nothing is left on the broker", PATIENCE, async || {
         (site.depth("longshore.probe").await? == (0, 0)).then_some(())

@@ -255,6 +255,14 @@ impl Site {
             .collect()
     }
 
+    /// The process of every start of a handler, in order.
+    pub fn start_pids(&self) -> Vec<u32> {
+        let text = std::fs::read_to_string(self.marks_file()).unwrap_or_default();
+        let starts = text.lines().filter(|line| line.starts_with("start "));
+        let pid = |line: &str| line.rsplit(' ').next()?.parse().ok();
+        starts.filter_map(pid).collect()
+    }
+
     /// Where the jobs are.
     pub fn database(&self) -> &str {
         &self.database

@@ -145,6 +145,7 @@ impl Site {
             intake: false,
             admin_key: None,
             work: Some(Work {
+                isolation: None,
                 queues: names,
                 handlers: Arc::new(handlers),
                 shutdown_deadline: Duration::from_secs(5),

@@ -61,6 +61,20 @@ impl Launch {
         self
     }
 
+    /// Another program and other arguments, with what this one has for its environment.
+    pub fn by<A: AsRef<OsStr>>(
+        mut self,
+        program: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.program = program.into();
+        let arguments = arguments.into_iter();
+        self.arguments = arguments
+            .map(|argument| argument.as_ref().to_owned())
+            .collect();
+        self
+    }
+
     /// Its working folder; else a new, empty one.
     pub fn within(mut self, directory: &Path) -> Self {
         self.directory = Some(directory.to_owned());
@@ -115,6 +129,11 @@ impl Program {
     /// SIGKILL to it and whatever it started.
     pub fn kill9(&mut self) {
         self.tree.kill();
+    }
+
+    /// To it alone.
+    pub fn signal(&mut self, signal: Signal) {
+        self.tree.signal(signal);
     }
 
     /// SIGTERM: it should finish its work and end.

@@ -3,7 +3,7 @@ mod lock;
 
 use std::sync::Arc;
 
-use super::{CliError, Context, logging, open, signals};
+use super::{CliError, Context, alone, logging, open, signals};
 use crate::config::{BreakerConfig, BrokerUrl, DatabaseUrl, Need, QueueConfig, Queues, Settings};
 use crate::demo::{DEMO_QUEUE, Demo};
 use crate::intake::bind;
@@ -83,6 +83,7 @@ async fn plan(
         work: Some(Work {
             queues: names,
             handlers: Arc::new(handlers),
+            isolation: Some(alone::isolation(&context.settings, true)?),
             shutdown_deadline: settings.shutdown_deadline,
         }),
         migrate: true,
