@@ -16,6 +16,7 @@ pub mod liveness;
 pub mod node;
 pub mod relay;
 pub mod store;
+pub mod testing;
 pub mod worker;
 
 pub use app::App;

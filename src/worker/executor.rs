@@ -343,7 +343,7 @@ fn outcome(ended: Result<Result<Outcome, Panic>, tokio::task::JoinError>) -> Out
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

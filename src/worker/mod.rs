@@ -37,10 +37,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use door::Door;
+pub(crate) use executor::panic_message;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
 pub use registration::Registration;
+pub(crate) use registry::decode;
 pub use registry::{Handler, Handlers, KindEntry, Registry};
 pub use running::Running;
 pub use transaction::Transaction;

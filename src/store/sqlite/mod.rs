@@ -43,6 +43,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Sqlite, Transaction};
 
+pub(crate) use self::clock::Clock;
 use self::error::classify;
 use super::{
     Beat, Claim, ClaimRequest, Counts, DeadLetter, Insertion, JobFilter, NewProcess, OutboxEntry,
@@ -68,6 +69,7 @@ pub struct SqliteStore {
     /// connection would poll for SQLite's lock and lose to a busy first one.
     writer: SqlitePool,
     readers: SqlitePool,
+    clock: Clock,
 }
 
 impl SqliteStore {
@@ -78,13 +80,18 @@ impl SqliteStore {
     /// [`StoreError::File`] when the file cannot be created or opened,
     /// [`StoreError::Schema`] when it is not an SQLite database.
     pub async fn open(path: &Path) -> StoreResult<Self> {
+        Self::open_on(path, Clock::default()).await
+    }
+
+    /// Opens it with another clock than the machine's.
+    pub(crate) async fn open_on(path: &Path, clock: Clock) -> StoreResult<Self> {
         create(path).await.map_err(|source| StoreError::File {
             path: path.to_owned(),
             source,
         })?;
         let mut tries = 0;
         loop {
-            match Self::connect(path).await.map_err(classify) {
+            match Self::connect(path, &clock).await.map_err(classify) {
                 // Turning a new file to WAL needs a lock that SQLite does not wait for.
                 Err(StoreError::Contention(_)) if tries < OPEN_TRIES => {
                     tries += 1;
@@ -95,7 +102,7 @@ impl SqliteStore {
         }
     }
 
-    async fn connect(path: &Path) -> sqlx::Result<Self> {
+    async fn connect(path: &Path, clock: &Clock) -> sqlx::Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(BUSY_TIMEOUT)
@@ -115,6 +122,7 @@ impl SqliteStore {
                 .max_connections(READERS)
                 .connect_with(options.pragma("query_only", "ON"))
                 .await?,
+            clock: clock.clone(),
         })
     }
 
@@ -122,7 +130,7 @@ impl SqliteStore {
     /// that later transactions have later times.
     async fn write(&self) -> sqlx::Result<(Transaction<'static, Sqlite>, i64)> {
         let tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok((tx, clock::micros()))
+        Ok((tx, self.clock.micros()))
     }
 
     /// Begins a transaction that reads one snapshot.
@@ -160,7 +168,7 @@ impl Store for SqliteStore {
     }
 
     async fn now(&self) -> StoreResult<DateTime<Utc>> {
-        clock::moment(clock::micros()).map_err(classify)
+        clock::moment(self.clock.micros()).map_err(classify)
     }
 
     async fn ping(&self) -> StoreResult<()> {

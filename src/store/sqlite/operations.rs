@@ -242,9 +242,14 @@ pub(super) async fn advance(
     only: Option<OperationId>,
 ) -> sqlx::Result<Option<Advance>> {
     // Most looks find nothing: they must not take the write lock.
-    if take(&mut store.read().await?, by.executor, only, clock::micros())
-        .await?
-        .is_none()
+    if take(
+        &mut store.read().await?,
+        by.executor,
+        only,
+        store.clock.micros(),
+    )
+    .await?
+    .is_none()
     {
         return Ok(None);
     }
