@@ -22,7 +22,7 @@ use crate::intake::{self, Gate, GateError, Readiness, ServeError};
 use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::{Flow, Progress};
 use crate::relay::Dispatcher;
-use crate::store::{NewProcess, Role, Store, StoreError};
+use crate::store::{JobFilter, NewProcess, Page, Role, Store, StoreError};
 use crate::worker::{Handlers, Registry};
 use front::front;
 use ground::Ground;
@@ -218,6 +218,23 @@ impl Node {
     /// Those of [`Store::job`].
     pub async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.ground.store.job(id).await
+    }
+
+    /// The newest job of a kind with a tag.
+    ///
+    /// # Errors
+    /// Those of [`Store::list`].
+    pub async fn tagged(&self, kind: &Kind, tag: &str) -> Result<Option<JobView>, StoreError> {
+        let filter = JobFilter {
+            kinds: vec![kind.clone()],
+            tags: vec![tag.to_owned()],
+            ..JobFilter::default()
+        };
+        let page = Page {
+            limit: 1,
+            before: None,
+        };
+        Ok(self.ground.store.list(&filter, page).await?.pop())
     }
 
     /// Whether the API lets everybody on this machine call, for want of keys.
