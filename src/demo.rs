@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::config::{SettingError, WorkerSettings};
 use crate::job::State;
 use crate::worker::{Job, Registry};
 
@@ -15,6 +16,7 @@ type Register = Box<dyn Fn(&mut Registry) -> Result<(), crate::job::NameError> +
 pub struct Demo {
     kinds: Vec<Register>,
     jobs: Vec<DemoJob>,
+    followed: Vec<FollowedJob>,
 }
 
 /// One job of a demo.
@@ -30,6 +32,16 @@ pub struct DemoJob {
     pub ends: State,
 }
 
+/// A job that another one of the demo starts.
+#[derive(Debug, Clone)]
+pub(crate) struct FollowedJob {
+    pub(crate) title: &'static str,
+    pub(crate) kind: &'static str,
+    /// What it is found by.
+    pub(crate) tag: String,
+    pub(crate) ends: State,
+}
+
 impl Demo {
     /// A demo without jobs.
     #[must_use]
@@ -43,6 +55,37 @@ impl Demo {
         self.kinds.push(Box::new(|registry| {
             registry.add::<J, _>(DEMO_QUEUE, |_| Ok(Arc::default()))
         }));
+        self
+    }
+
+    /// Adds a kind that exists only in the demo, whose context is made from the settings.
+    #[must_use]
+    pub fn kind_with<J: Job>(
+        mut self,
+        context: fn(&WorkerSettings) -> Result<J::Context, Vec<SettingError>>,
+    ) -> Self {
+        self.kinds.push(Box::new(move |registry| {
+            registry.add::<J, _>(DEMO_QUEUE, move |settings| context(settings).map(Arc::new))
+        }));
+        self
+    }
+
+    /// Shows a job that another one starts, by its kind and a tag that no other job of the kind
+    /// has.
+    #[must_use]
+    pub fn follow(
+        mut self,
+        title: &'static str,
+        kind: &'static str,
+        tag: impl Into<String>,
+        ends: State,
+    ) -> Self {
+        self.followed.push(FollowedJob {
+            title,
+            kind,
+            tag: tag.into(),
+            ends,
+        });
         self
     }
 
@@ -67,6 +110,10 @@ impl Demo {
 
     pub(crate) fn jobs(&self) -> &[DemoJob] {
         &self.jobs
+    }
+
+    pub(crate) fn followed(&self) -> &[FollowedJob] {
+        &self.followed
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) -> Result<(), crate::job::NameError> {

@@ -18,6 +18,7 @@ pub mod node;
 pub mod relay;
 pub mod store;
 pub mod telemetry;
+pub mod testing;
 pub mod worker;
 
 pub use app::App;

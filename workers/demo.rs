@@ -1,4 +1,6 @@
-//! What `longshore dev --demo` shows: mails, and jobs that fail on purpose.
+//! What `longshore dev --demo` shows: mails, jobs that fail on purpose, and orders.
+
+mod orders;
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -89,7 +91,7 @@ impl Job for Doomed {
 pub(crate) fn tour() -> Demo {
     let mail =
         |to: &str, subject: &str, text: &str| json!({"to": [to], "subject": subject, "text": text});
-    Demo::new()
+    let demo = Demo::new()
         .kind::<Count>()
         .kind::<Flaky>()
         .kind::<Doomed>()
@@ -132,5 +134,6 @@ pub(crate) fn tour() -> Demo {
             "demo.doomed",
             Doomed {},
             State::Dead,
-        )
+        );
+    orders::orders(demo)
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod email;
 mod inventory;
+mod order;
 mod payment;
 
 use std::process::ExitCode;

@@ -146,6 +146,39 @@ impl From<JobResult> for Outcome {
 }
 
 impl Outcome {
+    /// What a run that succeeded returned.
+    #[must_use]
+    pub const fn result(&self) -> Option<&Value> {
+        match self {
+            Self::Success(done) => done.result.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Why a run failed: its error's class says what follows.
+    #[must_use]
+    pub const fn error(&self) -> Option<&JobError> {
+        match self {
+            Self::Failure(failure) => Some(&failure.error),
+            _ => None,
+        }
+    }
+
+    /// The code of that error.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.error().map(|error| error.code.as_str())
+    }
+
+    /// The least delay that a failure asks for.
+    #[must_use]
+    pub const fn delay(&self) -> Option<Duration> {
+        match self {
+            Self::Failure(failure) => failure.after,
+            _ => None,
+        }
+    }
+
     /// The outcome of a handler that did not end within `limit`.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {

@@ -22,7 +22,7 @@ use crate::intake::{self, Gate, GateError, Scrape, ServeError, Source};
 use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::{Flow, Progress};
 use crate::relay::Dispatcher;
-use crate::store::{NewProcess, Role, Store, StoreError};
+use crate::store::{JobFilter, NewProcess, Page, Role, Store, StoreError};
 use crate::worker::{Handlers, Isolation, Registry};
 use front::front;
 use ground::Ground;
@@ -232,6 +232,23 @@ impl Node {
     #[must_use]
     pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
         self.ground.flow.ends()
+    }
+
+    /// The newest job of a kind with a tag.
+    ///
+    /// # Errors
+    /// Those of [`Store::list`].
+    pub async fn tagged(&self, kind: &Kind, tag: &str) -> Result<Option<JobView>, StoreError> {
+        let filter = JobFilter {
+            kinds: vec![kind.clone()],
+            tags: vec![tag.to_owned()],
+            ..JobFilter::default()
+        };
+        let page = Page {
+            limit: 1,
+            before: None,
+        };
+        Ok(self.ground.store.list(&filter, page).await?.pop())
     }
 
     /// Whether the API lets everybody on this machine call, for want of keys.

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::Door;
 use super::progress::ProgressBoard;
 use super::transaction::{Ending, Transaction};
-use crate::config::{SettingError, WorkerSettings};
+use crate::config::{QueueConfig, Queues, SettingError, WorkerSettings};
 use crate::job::{Failure, JobId, JobResult, RunProgress};
+use crate::store::{Fence, Store};
 
 /// A kind of job: its payload's type, and the function that runs it.
 ///
@@ -134,6 +135,33 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The first of its runs, outside of a worker.
+    pub(crate) fn of_test(
+        store: Arc<dyn Store>,
+        queues: Arc<Queues>,
+        fence: Fence,
+        created_at: DateTime<Utc>,
+        numbers: (u32, u32),
+    ) -> Self {
+        let (number, max_attempts) = numbers;
+        Self {
+            job_id: fence.id,
+            dispatch: 1,
+            number,
+            max_attempts,
+            created_at,
+            cancelled: CancellationToken::new(),
+            deadline: Instant::now() + QueueConfig::new(Vec::new()).timeout,
+            board: Arc::default(),
+            ending: Ending {
+                store,
+                queues,
+                fence,
+                commit: Arc::default(),
+            },
+        }
+    }
+
     /// The job. The same at every attempt, so it serves as an idempotency key.
     #[must_use]
     pub const fn job_id(&self) -> JobId {

@@ -48,8 +48,10 @@ pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
 pub use registration::Registration;
+pub(crate) use registry::decode;
 pub use registry::{Handler, Handlers, KindEntry, Registry};
 pub use running::Running;
+pub(crate) use task::panic_message;
 pub use transaction::Transaction;
 
 use crate::broker::Broker;

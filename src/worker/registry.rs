@@ -301,7 +301,7 @@ fn admit<J: Job>(payload: &[u8], door: &Door<J>) -> Result<(), Vec<Invalid>> {
 }
 
 /// A payload before its run.
-fn decode<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
+pub(crate) fn decode<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
     let job = read::<J>(payload)?;
     job.validate()?;
     Ok(job)

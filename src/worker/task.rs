@@ -13,7 +13,7 @@ pub(super) fn outcome(ended: Result<Result<Outcome, Panic>, tokio::task::JoinErr
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

@@ -112,7 +112,7 @@ pub(crate) struct Shortage {
 }
 
 impl Refusal {
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         match self {
             Self::UnknownSku(_) => "unknown_sku".to_owned(),
             Self::UnknownOrder(_) => "unknown_order".to_owned(),

@@ -5,7 +5,7 @@ use longshore::job::JobResult;
 use longshore::worker::{Attempt, Invalid, Job};
 
 use super::gateway::{Gateway, Sandbox, Stripe};
-use super::ledger::SqlLedger;
+use super::ledger::{SqlLedger, StepLedger};
 use super::payload::{ChargePayment, RefundPayment, charge_example, refund_example};
 use super::run::{Run, Who};
 
@@ -34,6 +34,21 @@ impl Cashier {
         let stripe = Stripe::new(key.clone(), settings.stripe_api_base.as_deref())
             .map_err(|error| vec![SettingError::new("STRIPE_API_BASE", error, "correct it")])?;
         Ok(Self::new(Arc::new(stripe)))
+    }
+
+    /// Charges as a step of a job that goes on: as `payment.charge` does, but a success is left
+    /// for the job to commit. A run that comes after a crash is told that it is paid.
+    ///
+    /// # Errors
+    /// Those of `payment.charge`. A permanent one other than `reference_reused` says that the
+    /// reference is not charged.
+    pub(crate) async fn charge(&self, charge: &ChargePayment, attempt: &Attempt) -> JobResult {
+        let run = Run {
+            gateway: &*self.gateway,
+            ledger: &StepLedger(SqlLedger(attempt)),
+            who: Who::of(attempt),
+        };
+        run.charge(charge).await
     }
 
     fn new(gateway: Arc<dyn Gateway>) -> Self {

@@ -72,6 +72,7 @@ async fn plan(
             ),
             queues: names,
             shutdown_deadline: settings.shutdown_deadline,
+            isolation: None,
         }),
         false => None,
     };

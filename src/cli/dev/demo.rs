@@ -8,17 +8,30 @@ use crate::cli::output::Output;
 use crate::cli::table::{table, text};
 use crate::cli::{CliError, Context, show};
 use crate::config::Settings;
-use crate::demo::{Demo, DemoJob};
-use crate::job::{JobId, JobView, NewJob, State};
+use crate::demo::Demo;
+use crate::job::{JobId, JobView, Kind, NewJob, State};
 use crate::node::{Node, Shutdown};
 
 /// How often the picture is drawn.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// How long nothing may happen before the demo gives up: a job that should have been started by
+/// another may never come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Scene<'a> {
-    job: &'a DemoJob,
-    id: JobId,
+    title: &'static str,
+    kind: &'static str,
+    ends: State,
+    by: By<'a>,
     view: Option<JobView>,
+}
+
+/// How a job is found.
+enum By<'a> {
+    Id(JobId),
+    /// It is started by another one.
+    Tag(Kind, &'a str),
 }
 
 /// Submits the demo's jobs and shows them until each has ended. An error when one did not end
@@ -35,12 +48,20 @@ pub(super) async fn play(
     out.line("");
     let mut scenes = submit(demo, node).await?;
     let mut screen = Screen::new(out);
+    let (mut moved, mut seen) = (Instant::now(), Vec::new());
     loop {
         for scene in &mut scenes {
-            scene.view = node.job(scene.id).await?;
+            scene.view = match &scene.by {
+                By::Id(id) => node.job(*id).await?,
+                By::Tag(kind, tag) => node.tagged(kind, tag).await?,
+            };
         }
         screen.draw(&scenes, began);
-        if scenes.iter().all(Scene::has_ended) {
+        let now: Vec<_> = scenes.iter().map(|s| (s.state(), s.attempt())).collect();
+        if now != seen {
+            (moved, seen) = (Instant::now(), now);
+        }
+        if scenes.iter().all(Scene::has_ended) || moved.elapsed() > PATIENCE {
             break;
         }
         let nap = tokio::time::sleep(FRAME);
@@ -62,8 +83,20 @@ async fn submit<'a>(demo: &'a Demo, node: &Node) -> Result<Vec<Scene<'a>>, CliEr
         let id = new.id;
         node.acceptance.accept(new).await?;
         scenes.push(Scene {
-            job,
-            id,
+            title: job.title,
+            kind: job.kind,
+            ends: job.ends,
+            by: By::Id(id),
+            view: None,
+        });
+    }
+    for job in demo.followed() {
+        let kind = job.kind.parse().map_err(CliError::failed)?;
+        scenes.push(Scene {
+            title: job.title,
+            kind: job.kind,
+            ends: job.ends,
+            by: By::Tag(kind, &job.tag),
             view: None,
         });
     }
@@ -73,6 +106,10 @@ async fn submit<'a>(demo: &'a Demo, node: &Node) -> Result<Vec<Scene<'a>>, CliEr
 impl Scene<'_> {
     fn state(&self) -> Option<State> {
         self.view.as_ref().map(|view| view.state)
+    }
+
+    fn id(&self) -> Option<JobId> {
+        self.view.as_ref().map(|view| view.id)
     }
 
     fn has_ended(&self) -> bool {
@@ -127,9 +164,11 @@ impl Screen {
 
     fn tell(&mut self, scenes: &[Scene<'_>], began: Instant) {
         for scene in scenes {
-            let Some(state) = scene.state() else { continue };
+            let (Some(state), Some(id)) = (scene.state(), scene.id()) else {
+                continue;
+            };
             let now = (state, scene.attempt());
-            if self.told.insert(scene.id, now) == Some(now) {
+            if self.told.insert(id, now) == Some(now) {
                 continue;
             }
             let error = Some(scene.error()).filter(|error| !error.is_empty());
@@ -137,8 +176,8 @@ impl Screen {
                 "{:6.2} s  {:<10} {:<12} {}{}",
                 began.elapsed().as_secs_f64(),
                 state,
-                scene.job.kind,
-                scene.job.title,
+                scene.kind,
+                scene.title,
                 error
                     .map(|error| format!("  ({error})"))
                     .unwrap_or_default()
@@ -152,8 +191,8 @@ fn picture(scenes: &[Scene<'_>]) -> String {
     for scene in scenes {
         let state = scene.state().map(|state| state.to_string());
         rows.add_row([
-            scene.job.title.to_owned(),
-            scene.job.kind.to_owned(),
+            scene.title.to_owned(),
+            scene.kind.to_owned(),
             state.unwrap_or_default(),
             scene.attempt().to_string(),
             scene.error(),
@@ -180,18 +219,20 @@ fn conclude(
     ));
     let surprises: Vec<&Scene<'_>> = scenes
         .iter()
-        .filter(|scene| scene.state() != Some(scene.job.ends))
+        .filter(|scene| scene.state() != Some(scene.ends))
         .collect();
     if let Some(scene) = surprises.first() {
         return Err(CliError::message(format!(
             "{} job(s) did not end as they should, the first: {} ({}) should have ended {}",
             surprises.len(),
-            scene.job.title,
-            scene.id,
-            scene.job.ends
+            scene.title,
+            scene
+                .id()
+                .map_or_else(|| "never started".to_owned(), |id| id.to_string()),
+            scene.ends
         )));
     }
-    let dead = scenes.iter().find(|scene| scene.job.ends == State::Dead);
+    let dead = scenes.iter().find(|scene| scene.ends == State::Dead);
     suggest(out, settings, node, dead);
     Ok(())
 }
@@ -211,8 +252,8 @@ fn suggest(out: Output, settings: &Settings, node: &Node, dead: Option<&Scene<'_
     ));
     out.line(format!("  {program} submit email.send '{payload}' --wait"));
     out.line(format!("  ls {}/mail", settings.data_dir.display()));
-    if let Some(scene) = dead {
-        out.line(format!("  {program} jobs show {}", scene.id));
+    if let Some(id) = dead.and_then(Scene::id) {
+        out.line(format!("  {program} jobs show {id}"));
         out.line(format!("  {program} dlq list"));
         out.line(format!("  {program} dlq requeue demo"));
     }

@@ -1,5 +1,8 @@
-//! The store's clock is this machine's: every process with the file open runs on it.
+//! The store's clock is this machine's: every process with the file open runs on it. In tests of
+//! one process it is the test's.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,9 +10,42 @@ use chrono::{DateTime, Utc};
 /// The last moment that RFC 3339 can write: 9999-12-31T23:59:59.999999Z. Longer delays end here.
 const LAST: i64 = 253_402_300_799_999_999;
 
-/// Now, in microseconds since 1970-01-01 UTC. Read once a transaction.
-pub(super) fn micros() -> i64 {
-    Utc::now().timestamp_micros()
+/// What a store reads the time from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clock {
+    /// The time of a clock that stands still, in microseconds since 1970-01-01 UTC; none for the
+    /// machine's.
+    by_hand: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// A clock that stands still at `now` until it is advanced. Its clones are the same clock.
+    pub(crate) fn by_hand(now: DateTime<Utc>) -> Self {
+        Self {
+            by_hand: Some(Arc::new(AtomicI64::new(now.timestamp_micros()))),
+        }
+    }
+
+    /// Moves a clock that stands still.
+    pub(crate) fn advance(&self, by: Duration) {
+        if let Some(time) = &self.by_hand {
+            time.fetch_add(length(by), Ordering::SeqCst);
+        }
+    }
+
+    /// What it says.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.micros()).unwrap_or_default()
+    }
+
+    /// Now, in microseconds since 1970-01-01 UTC. Read once a transaction. A clock that stands
+    /// still goes on by one each time, so that later transactions have later times.
+    pub(super) fn micros(&self) -> i64 {
+        match &self.by_hand {
+            None => Utc::now().timestamp_micros(),
+            Some(time) => time.fetch_add(1, Ordering::SeqCst),
+        }
+    }
 }
 
 /// A stored time.
@@ -43,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_longest_delays_end_at_the_last_moment() {
-        let now = micros();
+        let now = Clock::default().micros();
         assert_eq!(after(now, Duration::MAX), LAST);
         assert_eq!(
             moment(LAST).unwrap().to_rfc3339(),

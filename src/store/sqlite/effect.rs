@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::error::classify;
-use super::{SqliteStore, clock, insert, record};
+use super::{Clock, SqliteStore, insert, record};
 use crate::job::{NewJob, Transition};
 use crate::store::{
     Connection, DatabaseError, Effect, Effects, Fence, Record, StoreError, StoreResult,
@@ -26,7 +26,11 @@ impl Effects for SqliteStore {
 async fn begin(store: &SqliteStore, fence: Fence) -> sqlx::Result<Option<Box<dyn Effect>>> {
     let (mut tx, _) = store.write().await?;
     Ok(match holds(&mut tx, fence).await? {
-        true => Some(Box::new(SqliteEffect { tx, fence })),
+        true => Some(Box::new(SqliteEffect {
+            tx,
+            fence,
+            clock: store.clock.clone(),
+        })),
         false => None,
     })
 }
@@ -47,6 +51,7 @@ async fn holds(tx: &mut SqliteConnection, fence: Fence) -> sqlx::Result<bool> {
 struct SqliteEffect {
     tx: Transaction<'static, Sqlite>,
     fence: Fence,
+    clock: Clock,
 }
 
 #[async_trait]
@@ -80,7 +85,7 @@ impl Effect for SqliteEffect {
 
 impl SqliteEffect {
     async fn end(&mut self, result: Option<&Value>, next: &[NewJob]) -> sqlx::Result<bool> {
-        let now = clock::micros();
+        let now = self.clock.micros();
         let end = Record {
             id: self.fence.id,
             owner: self.fence.owner,

@@ -46,6 +46,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Sqlite, Transaction};
 
+pub(crate) use self::clock::Clock;
 use self::error::classify;
 use super::{
     Beat, Claim, ClaimRequest, Counts, DeadLetter, Insertion, JobFilter, NewProcess, OutboxEntry,
@@ -71,6 +72,7 @@ pub struct SqliteStore {
     /// connection would poll for SQLite's lock and lose to a busy first one.
     writer: SqlitePool,
     readers: SqlitePool,
+    clock: Clock,
 }
 
 impl SqliteStore {
@@ -81,13 +83,18 @@ impl SqliteStore {
     /// [`StoreError::File`] when the file cannot be created or opened,
     /// [`StoreError::Schema`] when it is not an SQLite database.
     pub async fn open(path: &Path) -> StoreResult<Self> {
+        Self::open_on(path, Clock::default()).await
+    }
+
+    /// Opens it with another clock than the machine's.
+    pub(crate) async fn open_on(path: &Path, clock: Clock) -> StoreResult<Self> {
         create(path).await.map_err(|source| StoreError::File {
             path: path.to_owned(),
             source,
         })?;
         let mut tries = 0;
         loop {
-            match Self::connect(path).await.map_err(classify) {
+            match Self::connect(path, &clock).await.map_err(classify) {
                 // Turning a new file to WAL needs a lock that SQLite does not wait for.
                 Err(StoreError::Contention(_)) if tries < OPEN_TRIES => {
                     tries += 1;
@@ -98,7 +105,7 @@ impl SqliteStore {
         }
     }
 
-    async fn connect(path: &Path) -> sqlx::Result<Self> {
+    async fn connect(path: &Path, clock: &Clock) -> sqlx::Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(BUSY_TIMEOUT)
@@ -118,6 +125,7 @@ impl SqliteStore {
                 .max_connections(READERS)
                 .connect_with(options.pragma("query_only", "ON"))
                 .await?,
+            clock: clock.clone(),
         })
     }
 
@@ -125,7 +133,7 @@ impl SqliteStore {
     /// that later transactions have later times.
     async fn write(&self) -> sqlx::Result<(Transaction<'static, Sqlite>, i64)> {
         let tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok((tx, clock::micros()))
+        Ok((tx, self.clock.micros()))
     }
 
     /// Begins a transaction that reads one snapshot.
@@ -163,7 +171,7 @@ impl Store for SqliteStore {
     }
 
     async fn now(&self) -> StoreResult<DateTime<Utc>> {
-        clock::moment(clock::micros()).map_err(classify)
+        clock::moment(self.clock.micros()).map_err(classify)
     }
 
     async fn ping(&self) -> StoreResult<()> {

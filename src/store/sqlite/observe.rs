@@ -84,7 +84,7 @@ pub(super) async fn reports(store: &SqliteStore) -> sqlx::Result<Vec<Reported>> 
 }
 
 pub(super) async fn depths(store: &SqliteStore) -> sqlx::Result<Vec<Depth>> {
-    let now = clock::micros();
+    let now = store.clock.micros();
     let rows: Vec<(String, i16, i64, Option<i64>)> = sqlx::query_as(
         "SELECT queue, state, count(*), CASE state WHEN 1 THEN min(queued_at) END
          FROM job WHERE state IN (0, 1, 2, 3, 5) GROUP BY state, queue",
@@ -132,7 +132,7 @@ pub(super) async fn running(store: &SqliteStore, limit: u32) -> sqlx::Result<Vec
 }
 
 pub(super) async fn silence(store: &SqliteStore, id: JobId) -> sqlx::Result<Option<Duration>> {
-    let now = clock::micros();
+    let now = store.clock.micros();
     let beat: Option<i64> = sqlx::query_scalar(
         "SELECT p.beat_at FROM job JOIN process p ON p.id = job.owner
          WHERE job.id = ?1 AND job.state = 2",
@@ -144,7 +144,7 @@ pub(super) async fn silence(store: &SqliteStore, id: JobId) -> sqlx::Result<Opti
 }
 
 pub(super) async fn place(store: &SqliteStore, id: JobId, cap: u32) -> sqlx::Result<Option<Place>> {
-    let now = clock::micros();
+    let now = store.clock.micros();
     let mut tx = store.read().await?;
     let waits: Option<(String, i64, i32, bool)> = sqlx::query_as(
         "SELECT queue, queued_at, dispatch, high FROM job

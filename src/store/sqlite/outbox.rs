@@ -179,7 +179,7 @@ async fn delete(tx: &mut Transaction<'static, Sqlite>, entries: &[i64]) -> sqlx:
 }
 
 pub(super) async fn age(store: &SqliteStore) -> sqlx::Result<Option<Duration>> {
-    let now = clock::micros();
+    let now = store.clock.micros();
     let oldest: Option<i64> =
         sqlx::query_scalar("SELECT min(created_at) FROM outbox WHERE leased_until <= ?1")
             .bind(now)

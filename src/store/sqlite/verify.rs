@@ -16,7 +16,8 @@ use crate::store::{
 impl Verify for SqliteStore {
     async fn sheet(&self, balances: &[Balance], sums: &[Sums], named: u32) -> StoreResult<Sheet> {
         let mut tx = self.read().await.map_err(classify)?;
-        sheet(&mut tx, balances, sums, named)
+        let now = self.clock.micros();
+        sheet(&mut tx, now, balances, sums, named)
             .await
             .map_err(classify)
     }
@@ -29,11 +30,11 @@ impl Verify for SqliteStore {
 
 async fn sheet(
     tx: &mut Transaction<'static, Sqlite>,
+    now: i64,
     balances: &[Balance],
     sums: &[Sums],
     named: u32,
 ) -> sqlx::Result<Sheet> {
-    let now = clock::micros();
     let queues = counts(
         tx,
         "SELECT queue, state, count(*) FROM job GROUP BY state, queue",

@@ -3,12 +3,14 @@
 mod rows;
 mod sql;
 mod statements;
+mod step;
 
 use async_trait::async_trait;
 use longshore::job::{Done, Failure, JobId};
 use serde_json::Value;
 
 pub(crate) use sql::SqlLedger;
+pub(crate) use step::StepLedger;
 
 use super::row::{Payment, RefundRow};
 
