@@ -8,13 +8,14 @@ use super::{FieldError, Fields, Refusal};
 use crate::job::json;
 use crate::store::JobFilter;
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "kind",
     "queue",
     "tag",
     "id",
     "code",
     "error",
+    "error_pattern",
     "fingerprint",
     "since",
     "until",
@@ -87,6 +88,7 @@ impl BulkRequest {
             ids: several(&mut fields, "id"),
             code: fields.optional("code", "a string"),
             error: fields.optional("error", "a string"),
+            error_pattern: fields.optional("error_pattern", "a string"),
             fingerprint: fields.optional("fingerprint", "a string"),
             since: read_moment(&mut fields, "since"),
             until: read_moment(&mut fields, "until"),

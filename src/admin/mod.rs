@@ -9,6 +9,7 @@ mod edit;
 mod explain;
 mod fields;
 mod keys;
+mod letters;
 mod pulse;
 mod queues;
 mod selection;
@@ -27,9 +28,12 @@ pub use edit::edit;
 pub use explain::explain;
 pub use fields::{FieldCode, FieldError, Fields, Refusal, read};
 pub use keys::{KeyError, create_key, key_digest, revoke_key};
+pub use letters::{Letter, next_line};
 pub use pulse::Pulse;
 pub use queues::{ControlError, Lanes, QueueView, QueueWorker, Rates, pause, queues, resume};
-pub use selection::{MOMENT, filter_errors, moment, rate, rate_in_range, unknown_queue};
+pub use selection::{
+    MOMENT, filter_errors, filter_errors_within, moment, rate, rate_in_range, unknown_queue,
+};
 pub use submission::Submission;
 pub use verify::{BrokerSide, QueueSide, Verification, verify};
 pub use view::complete;

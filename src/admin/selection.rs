@@ -59,12 +59,18 @@ fn rate_rule() -> String {
 /// All that is wrong with the parts of a filter: the part's name, and what was expected.
 #[must_use]
 pub fn filter_errors(filter: &JobFilter) -> Vec<(&'static str, String)> {
+    filter_errors_within(filter, MAX_IDS)
+}
+
+/// As [`filter_errors`], with up to this many ids.
+#[must_use]
+pub fn filter_errors_within(filter: &JobFilter, ids: usize) -> Vec<(&'static str, String)> {
     let mut errors = Vec::new();
     for (name, count, most) in [
         ("queue", filter.queues.len(), MAX_VALUES),
         ("kind", filter.kinds.len(), MAX_VALUES),
         ("tag", filter.tags.len(), MAX_VALUES),
-        ("id", filter.ids.len(), MAX_IDS),
+        ("id", filter.ids.len(), ids),
     ] {
         if count > most {
             errors.push((name, format!("at most {most} of them")));
@@ -84,6 +90,17 @@ pub fn filter_errors(filter: &JobFilter) -> Vec<(&'static str, String)> {
                 format!("must be 1 to {MAX_TEXT} characters without NUL"),
             ));
         }
+    }
+    if let Some(pattern) = &filter.error_pattern
+        && pattern.chars().count() > MAX_TEXT
+    {
+        let rule = format!("must be at most {MAX_TEXT} characters");
+        errors.push(("error_pattern", rule));
+    } else if let Err(wrong) = filter.pattern() {
+        errors.push((
+            "error_pattern",
+            format!("is no regular expression: {wrong}"),
+        ));
     }
     let is_print = |print: &String| print.len() == 16 && print.bytes().all(is_hex);
     if !filter.fingerprint.as_ref().is_none_or(is_print) {

@@ -15,11 +15,11 @@ use crate::job::{Kind, MAX_PAYLOAD, NewJob, Priority, Start, UniqueKey, json};
 use crate::worker::{KindEntry, Registry};
 
 /// Highest `max_attempts` of a job.
-const MAX_ATTEMPTS: u32 = 1000;
+pub(super) const MAX_ATTEMPTS: u32 = 1000;
 /// Longest delay: what the stores' clocks can add without trouble.
 const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Most tags of a job, and the longest tag in characters.
-const MAX_TAGS: (usize, usize) = (20, 100);
+pub(super) const MAX_TAGS: (usize, usize) = (20, 100);
 /// What `delay` is, for messages.
 const DURATION: &str = "a duration like `30s`, `10m` or `2h`, as a string";
 /// Names of the fields.

@@ -59,6 +59,13 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// When the broker cannot be reached.
     async fn topology(&self) -> Result<Vec<ObjectStatus>, BrokerError>;
 
+    /// Sends a message there and back, through the jobs' exchange and a queue of its own that is
+    /// gone afterwards: needs all that publishing and consuming jobs does.
+    ///
+    /// # Errors
+    /// Where it got stuck.
+    async fn round_trip(&self) -> Result<(), BrokerError>;
+
     /// Queues (their normal or high lane) that had to be created anew, whenever that happens:
     /// whatever they held is lost and must be published again.
     fn created(&self) -> broadcast::Receiver<QueueName>;

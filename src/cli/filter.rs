@@ -1,9 +1,12 @@
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::CliError;
-use crate::admin::{MOMENT, filter_errors, moment};
+use crate::admin::{MOMENT, filter_errors_within, moment};
 use crate::job::{JobId, Kind, QueueName};
 use crate::store::JobFilter;
 
@@ -22,6 +25,9 @@ pub(super) struct FilterArgs {
     /// With this text in the error
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
+    /// With an error whose `code: message` this regular expression matches
+    #[arg(long, value_name = "REGEX")]
+    error_pattern: Option<String>,
     /// With an error of this fingerprint (see `dlq list --group`)
     #[arg(long)]
     fingerprint: Option<String>,
@@ -34,6 +40,49 @@ pub(super) struct FilterArgs {
     /// This job; may be given again
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<JobId>,
+    /// The jobs of this file: an id a line; `#` begins a comment
+    #[arg(long, value_name = "FILE")]
+    ids_file: Option<PathBuf>,
+}
+
+/// Most ids of a command, in a file or not: they are kept with the operation.
+const MAX_IDS: usize = 10_000;
+/// Longest file of ids in bytes: that many, with room for comments.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Wrong lines that are told.
+const TOLD: usize = 10;
+
+/// The ids of a file; every line must be one.
+fn ids_of(path: &Path) -> Result<Vec<JobId>, CliError> {
+    let named = |why: String| CliError::usage(format!("--ids-file {}: {why}", path.display()));
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| named(error.to_string()))?;
+    let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    match read.map_err(|error| named(error.to_string()))? as u64 {
+        0..=MAX_FILE => {}
+        _ => return Err(named(format!("more than {MAX_FILE} bytes; split it"))),
+    }
+    let (mut ids, mut wrong) = (Vec::new(), Vec::new());
+    for (number, line) in text.lines().enumerate() {
+        let id = line.split('#').next().unwrap_or_default().trim();
+        match id.parse::<JobId>() {
+            _ if id.is_empty() => {}
+            Ok(id) => ids.push(id),
+            Err(_) => wrong.push(format!("line {}: `{id}` is no job's id", number + 1)),
+        }
+    }
+    if let Some(more) = wrong.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        wrong.truncate(TOLD);
+        wrong.push(format!("and {more} more"));
+    }
+    if !wrong.is_empty() {
+        return Err(named(wrong.join("; ")));
+    }
+    // Nothing selected must not pass for no restriction.
+    if ids.is_empty() {
+        return Err(named("it names no job".to_owned()));
+    }
+    Ok(ids)
 }
 
 /// A moment, or how long ago it was.
@@ -50,6 +99,10 @@ impl FilterArgs {
     /// does not know may still hold jobs, so only its form is checked.
     pub(super) fn filter(&self, queues: &[String]) -> Result<JobFilter, CliError> {
         let queues: Result<Vec<QueueName>, _> = queues.iter().map(|name| name.parse()).collect();
+        let mut ids = self.ids.clone();
+        if let Some(path) = &self.ids_file {
+            ids.extend(ids_of(path)?);
+        }
         let filter = JobFilter {
             states: Vec::new(),
             queues: queues.map_err(|error| CliError::usage(error.to_string()))?,
@@ -60,11 +113,12 @@ impl FilterArgs {
             until: self.until,
             error: self.error.clone(),
             fingerprint: self.fingerprint.clone(),
-            ids: self.ids.clone(),
+            error_pattern: self.error_pattern.clone(),
+            ids,
         };
-        let wrong: Vec<String> = filter_errors(&filter)
+        let wrong: Vec<String> = filter_errors_within(&filter, MAX_IDS)
             .into_iter()
-            .map(|(part, message)| format!("--{part}: {message}"))
+            .map(|(part, message)| format!("--{}: {message}", part.replace('_', "-")))
             .collect();
         match wrong.as_slice() {
             [] => Ok(filter),

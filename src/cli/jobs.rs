@@ -12,7 +12,7 @@ use crate::store::{Operated, Store};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Args {
     /// Jobs, newest first
-    List(ListArgs),
+    List(Box<ListArgs>),
     /// One job with its attempts
     Show(ShowArgs),
     /// Cancel jobs: at once where they wait, through their worker where they run
@@ -74,7 +74,7 @@ pub(super) struct RequeueArgs {
 pub(super) async fn run(mut context: Context, args: Args) -> Result<(), CliError> {
     let (settings, queues) = context.configured(Need::Operator)?;
     match args {
-        Args::List(args) => list(&context, &settings, &queues, args).await,
+        Args::List(args) => list(&context, &settings, &queues, *args).await,
         Args::Show(args) => show(&context, &settings, &queues, &args).await,
         Args::Cancel(args) => {
             let by = operator();

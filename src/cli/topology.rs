@@ -22,18 +22,25 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         match broker.declare().await {
             // Shown in the table below, beside what is in order.
             Ok(()) | Err(BrokerError::Different(_)) => {}
-            Err(error) => return Err(CliError::failed(error)),
+            Err(error) => {
+                broker.close().await;
+                return Err(mendable(&error));
+            }
         }
     }
     let objects = broker.topology().await;
     broker.close().await;
-    let objects = objects.map_err(CliError::failed)?;
+    let objects = objects.map_err(|error| mendable(&error))?;
     print(&context, &args, &objects);
     if objects.iter().all(|object| object.status == "declared") {
         Ok(())
     } else {
         Err(CliError::silent())
     }
+}
+
+fn mendable(error: &BrokerError) -> CliError {
+    CliError::message(format!("{error}. To fix it, {}", error.fix()))
 }
 
 fn print(context: &Context, args: &Args, objects: &[ObjectStatus]) {

@@ -35,6 +35,7 @@ pub(super) fn filtered(call: CallBuilder) -> CallBuilder {
     let query = Parameter::query;
     let tag = |_: &mut _| json_schema!({"type": "string", "minLength": 1, "maxLength": 100});
     let text = |_: &mut _| json_schema!({"type": "string", "minLength": 1, "maxLength": 1000});
+    let pattern = |_: &mut _| json_schema!({"type": "string", "maxLength": 1000});
     let print = |_: &mut _| json_schema!({"type": "string", "pattern": "^[0-9a-f]{16}$"});
     call.parameter(query("kind", of::<Kind>, "Of one of these kinds.").many())
         .parameter(query("queue", of::<QueueName>, "In one of these queues.").many())
@@ -45,6 +46,11 @@ pub(super) fn filtered(call: CallBuilder) -> CallBuilder {
             "error",
             text,
             "With this text in the error's code or message, in upper or lower case.",
+        ))
+        .parameter(query(
+            "error_pattern",
+            pattern,
+            "With an error whose `code: message` this regular expression matches somewhere.",
         ))
         .parameter(query(
             "fingerprint",
@@ -85,6 +91,7 @@ pub(super) fn filter(query: &mut Query) -> JobFilter {
         since: query.one("since").map(|Moment(at)| at),
         until: query.one("until").map(|Moment(at)| at),
         error: query.one("error"),
+        error_pattern: query.one("error_pattern"),
         fingerprint: query.one("fingerprint"),
         ids: query.all("id"),
     };

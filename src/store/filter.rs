@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use regex::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Difference;
-use crate::job::{JobId, Kind, QueueName, State};
+use crate::job::{JobId, JobView, Kind, QueueName, State};
 
 /// Which jobs. Every part that is given must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,10 @@ pub struct JobFilter {
     /// With this text in their error's code or message, in upper or lower case (of ASCII).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// With an error whose `code: message` this regular expression matches somewhere, in the
+    /// syntax of the `regex` crate: its time is linear in pattern and text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_pattern: Option<String>,
     /// Dead of an error with this fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
@@ -59,7 +64,27 @@ impl JobFilter {
     /// True if it asks for something that only an error has.
     #[must_use]
     pub fn is_about_errors(&self) -> bool {
-        self.code.is_some() || self.error.is_some() || self.fingerprint.is_some()
+        self.code.is_some()
+            || self.error.is_some()
+            || self.error_pattern.is_some()
+            || self.fingerprint.is_some()
+    }
+
+    /// What an error's text must match, if that is asked for.
+    ///
+    /// # Errors
+    /// Why the pattern is none, or too large to be compiled.
+    pub fn pattern(&self) -> Result<Option<ErrorPattern>, String> {
+        let Some(pattern) = &self.error_pattern else {
+            return Ok(None);
+        };
+        let compiled = RegexBuilder::new(pattern)
+            .size_limit(PATTERN_BYTES)
+            .dfa_size_limit(PATTERN_BYTES)
+            .build();
+        compiled
+            .map(|pattern| Some(ErrorPattern(pattern)))
+            .map_err(|error| error.to_string())
     }
 
     /// The lowest and the first too high id that jobs of its time can have, so that an index on
@@ -72,12 +97,35 @@ impl JobFilter {
     }
 }
 
+/// What a compiled pattern may take in memory, in bytes.
+const PATTERN_BYTES: usize = 1 << 20;
+
+/// A pattern of errors.
+#[derive(Debug)]
+pub struct ErrorPattern(Regex);
+
+impl ErrorPattern {
+    /// Whether it matches this `code: message`.
+    #[must_use]
+    pub fn matches(&self, error: &str) -> bool {
+        self.0.is_match(error)
+    }
+}
+
 /// The lowest id of a millisecond: a UUIDv7 begins with it (RFC 9562, section 5.7).
 fn first_id(moment: DateTime<Utc>, shift: TimeDelta) -> Uuid {
     const LAST: u128 = (1 << 48) - 1;
     let shifted = moment.checked_add_signed(shift).unwrap_or(moment);
     let millis = u128::try_from(shifted.timestamp_millis()).unwrap_or_default();
     Uuid::from_u128(millis.min(LAST) << 80)
+}
+
+impl JobView {
+    /// Whether its error is one of these.
+    pub(super) fn fails_with(&self, pattern: &ErrorPattern) -> bool {
+        let error = self.error.as_ref();
+        error.is_some_and(|error| pattern.matches(&error.to_string()))
+    }
 }
 
 /// A page of a list that is sorted newest first.

@@ -5,6 +5,7 @@
 //! requests into the batches that the trait takes.
 
 mod audit;
+mod condition;
 mod control;
 mod dead_letter;
 mod door;
@@ -14,6 +15,7 @@ mod extension;
 mod filter;
 mod group_commit;
 mod keyring;
+mod letters;
 mod operation;
 mod operations;
 pub mod postgres;
@@ -29,15 +31,17 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use audit::{Audit, AuditEntry, AuditFilter, Deed};
+pub use condition::{Condition, Inspect, Room};
 pub use control::{Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob};
 pub use dead_letter::DeadLetter;
 pub use door::{Door, admits};
 pub use effect::{Connection, DatabaseError, Effect, Effects, Fence};
 pub use error::{StoreError, StoreResult};
 pub use extension::{Balance, Extensions, Migration, Sums};
-pub use filter::{Counts, JobFilter, Page, Retention, Tally};
+pub use filter::{Counts, ErrorPattern, JobFilter, Page, Retention, Tally};
 pub use group_commit::GroupCommit;
 pub use keyring::{ApiKey, KeyDigest, KeyId, Keyring, NewKey, Scopes};
+pub use letters::{Letters, NewLetter};
 pub use operation::{
     Action, Advance, NewOperation, Operation, OperationCommand, OperationId, OperationState, StepBy,
 };
@@ -197,7 +201,9 @@ pub trait Store:
     + Control
     + Effects
     + Extensions
+    + Inspect
     + Keyring
+    + Letters
     + Operations
     + ProgressNotes
     + Door

@@ -11,6 +11,7 @@ mod greeting;
 mod limit;
 mod message;
 mod publisher;
+mod round_trip;
 mod settling;
 mod topology;
 mod unreadable;
@@ -112,6 +113,16 @@ impl Broker for AmqpBroker {
     async fn topology(&self) -> Result<Vec<ObjectStatus>, BrokerError> {
         let link = self.connections.open().await?;
         self.topology.inspect(&link).await
+    }
+
+    async fn round_trip(&self) -> Result<(), BrokerError> {
+        let link = self.connections.open().await?;
+        let done = round_trip::run(&link).await;
+        if done.is_err() {
+            // An alarm blocks the whole connection.
+            connection::discard(link);
+        }
+        done
     }
 
     fn created(&self) -> broadcast::Receiver<QueueName> {

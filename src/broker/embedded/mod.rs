@@ -292,6 +292,10 @@ impl Broker for EmbeddedBroker {
         Ok(sources.map(object).collect())
     }
 
+    async fn round_trip(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     fn created(&self) -> broadcast::Receiver<QueueName> {
         self.shared.created.subscribe()
     }

@@ -1,4 +1,6 @@
 mod bulk;
+mod export;
+mod import;
 mod list;
 mod operations;
 mod progress;
@@ -17,6 +19,10 @@ pub(super) enum Args {
     Requeue(bulk::Args),
     /// Remove dead letters for good, oldest first; returns when done
     Purge(bulk::Args),
+    /// Write dead letters to a file, as JSON lines
+    Export(export::Args),
+    /// Bring exported dead letters back, with their ids
+    Import(import::Args),
     /// What operators did and do, newest first
     Operations(operations::ListArgs),
     /// Watch an operation until it is done
@@ -38,6 +44,8 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         Args::Show(args) => jobs::show(&context, &settings, &queues, &args).await,
         Args::Requeue(args) => bulk::run(&context, &settings, &queues, Action::Requeue, args).await,
         Args::Purge(args) => bulk::run(&context, &settings, &queues, Action::Purge, args).await,
+        Args::Export(args) => export::run(&context, &settings, &queues, args).await,
+        Args::Import(args) => import::run(&context, &settings, &queues, args).await,
         Args::Operations(args) => operations::list(&context, &settings, args).await,
         Args::Watch(args) => operations::watch(&context, &settings, &queues, args).await,
         Args::Pause(args) => {

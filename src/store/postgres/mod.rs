@@ -9,6 +9,7 @@
 
 mod audit;
 mod claim;
+mod condition;
 mod control;
 mod day;
 mod door;
@@ -20,6 +21,7 @@ mod filter;
 mod insert;
 mod keyring;
 mod keys;
+mod letters;
 mod limit;
 mod observe;
 mod one;

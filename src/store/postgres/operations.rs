@@ -1,6 +1,7 @@
 //! Operations on many dead jobs, as they are kept; [`steps`](super::steps) executes them.
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -12,8 +13,8 @@ use super::transaction::{micros, unsigned};
 use crate::job::{JobId, UniqueKey};
 use crate::store::operation::PUT_OFF;
 use crate::store::{
-    Action, Begun, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
-    OperationState,
+    Action, Begun, DeadGroup, ErrorPattern, JobFilter, NewOperation, Operation, OperationCommand,
+    OperationId, OperationState,
 };
 
 /// The columns of a [`Row`].
@@ -76,10 +77,29 @@ pub(super) fn push_dead(query: &mut QueryBuilder<Postgres>, filter: &JobFilter) 
 }
 
 pub(super) async fn count_dead(tx: &mut PgConnection, filter: &JobFilter) -> Result<u64, Fault> {
+    if let Some(pattern) = filter.pattern().map_err(Fault::corrupt)? {
+        return count_matching(tx, filter, &pattern).await;
+    }
     let mut query = QueryBuilder::new("SELECT count(*)");
     push_dead(&mut query, filter);
     let count: i64 = query.build_query_scalar().fetch_one(tx).await?;
     Ok(unsigned(count))
+}
+
+/// The errors' texts pass by one by one.
+async fn count_matching(
+    tx: &mut PgConnection,
+    filter: &JobFilter,
+    pattern: &ErrorPattern,
+) -> Result<u64, Fault> {
+    let mut query = QueryBuilder::new("SELECT x.error_code || ': ' || x.error_message");
+    push_dead(&mut query, filter);
+    let mut errors = query.build_query_scalar::<String>().fetch(tx);
+    let mut count = 0;
+    while let Some(error) = errors.try_next().await? {
+        count += u64::from(pattern.matches(&error));
+    }
+    Ok(count)
 }
 
 pub(super) async fn dead_groups(

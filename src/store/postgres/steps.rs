@@ -13,6 +13,9 @@ use crate::store::{Action, Advance, Operation, OperationId, OutboxEntry, OutboxI
 /// has confirmed it.
 const STEP_BYTES: i64 = 8 * 1024 * 1024;
 
+/// Jobs that are looked at in one step where a pattern decides.
+const SCAN: i64 = 500;
+
 /// What a step needs to know beyond what is shown.
 #[derive(sqlx::FromRow)]
 struct Step {
@@ -48,8 +51,8 @@ pub(super) async fn advance(
         }));
     }
     let batch = i64::from(operation.next_batch(by.batch));
-    let (picked, last) = pick(tx, &operation, place, batch).await?;
-    let locked = lock(tx, &operation, &picked).await?;
+    let picked = pick(tx, &operation, place, batch).await?;
+    let locked = lock(tx, &operation, &picked.ids).await?;
     let (entry, done) = match operation.action {
         Action::Requeue => {
             let back = one::send_back(tx, &locked).await?;
@@ -62,12 +65,12 @@ pub(super) async fn advance(
     };
     let counts = Counts {
         done: done as u64,
-        skipped: (picked.len() - locked.len()) as u64,
+        skipped: (picked.ids.len() - locked.len()) as u64,
         failed: locked.len().saturating_sub(done) as u64,
     };
     let moved = Moved {
-        place: picked.last().copied().or(place),
-        ended: last || operation.is_used_up(counts.done + counts.failed),
+        place: picked.place.or(place),
+        ended: picked.last || operation.is_used_up(counts.done + counts.failed),
         counts,
         entry: entry.as_ref(),
     };
@@ -120,15 +123,31 @@ async fn hold(tx: &mut PgConnection, id: OperationId, by: &StepBy) -> Result<(),
     Ok(())
 }
 
-/// The next jobs in order, and whether they are the last. Read without a lock, so that what
-/// somebody else takes meanwhile is known to have been there.
+/// The next jobs in order.
+struct Picked {
+    ids: Vec<Uuid>,
+    /// The last job that was looked at.
+    place: Option<Uuid>,
+    /// None is left after it.
+    last: bool,
+}
+
+/// Read without a lock, so that what somebody else takes meanwhile is known to have been there.
+/// Where a pattern decides, more are looked at than are taken.
 async fn pick(
     tx: &mut PgConnection,
     operation: &Operation,
     place: Option<Uuid>,
     batch: i64,
-) -> Result<(Vec<Uuid>, bool), Fault> {
-    let mut query = QueryBuilder::new("WITH p AS MATERIALIZED (SELECT x.id");
+) -> Result<Picked, Fault> {
+    let pattern = operation.filter.pattern().map_err(Fault::corrupt)?;
+    let looked = match pattern {
+        Some(_) => batch.max(SCAN),
+        None => batch,
+    };
+    let mut query = QueryBuilder::new(
+        "WITH p AS MATERIALIZED (SELECT x.id, x.error_code || ': ' || x.error_message AS error",
+    );
     push_dead(&mut query, &operation.filter);
     query
         .push(" AND x.finished_at <= ")
@@ -136,26 +155,34 @@ async fn pick(
     if let Some(place) = place {
         query.push(" AND x.id > ").push_bind(place);
     }
-    query.push(" ORDER BY x.id LIMIT ").push_bind(batch);
+    query.push(" ORDER BY x.id LIMIT ").push_bind(looked);
     query.push(
         ") SELECT p.id, COALESCE((SELECT octet_length(j.payload) FROM longshore.job j
-                                  WHERE j.id = p.id), 0)::bigint
+                                  WHERE j.id = p.id), 0)::bigint, p.error
          FROM p ORDER BY p.id",
     );
-    let found: Vec<(Uuid, i64)> = query.build_query_as().fetch_all(tx).await?;
-    let last = (found.len() as u64) < batch.unsigned_abs();
+    let found: Vec<(Uuid, i64, String)> = query.build_query_as().fetch_all(tx).await?;
+    let mut picked = Picked {
+        ids: Vec::with_capacity(found.len()),
+        place: None,
+        last: (found.len() as u64) < looked.unsigned_abs(),
+    };
     let mut bytes = 0_i64;
-    let mut picked = Vec::with_capacity(found.len());
-    let all = found.len();
-    for (id, length) in found {
-        if bytes >= STEP_BYTES {
+    for (id, length, error) in found {
+        if bytes >= STEP_BYTES || picked.ids.len() as u64 >= batch.unsigned_abs() {
+            picked.last = false;
             break;
         }
-        bytes = bytes.saturating_add(length);
-        picked.push(id);
+        picked.place = Some(id);
+        if pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(&error))
+        {
+            bytes = bytes.saturating_add(length);
+            picked.ids.push(id);
+        }
     }
-    let whole = picked.len() == all;
-    Ok((picked, last && whole))
+    Ok(picked)
 }
 
 /// Those that are still dead, locked in order; not those that were requeued and died again since

@@ -8,6 +8,7 @@
 mod audit;
 mod claim;
 mod clock;
+mod condition;
 mod control;
 mod door;
 mod effect;
@@ -16,6 +17,7 @@ mod extension;
 mod insert;
 mod keyring;
 mod keys;
+mod letters;
 mod observe;
 mod one;
 mod operating;

@@ -1,13 +1,14 @@
 //! Operations on many dead jobs, as they are kept; [`steps`](super::steps) executes them.
 
+use futures::TryStreamExt;
 use sqlx::types::Uuid;
 use sqlx::{QueryBuilder, Sqlite, Transaction};
 
 use super::{SqliteStore, audit, clock, read, rows};
 use crate::job::{JobId, UniqueKey};
 use crate::store::{
-    Action, Begun, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
-    OperationState,
+    Action, Begun, DeadGroup, ErrorPattern, JobFilter, NewOperation, Operation, OperationCommand,
+    OperationId, OperationState,
 };
 
 type Tx = Transaction<'static, Sqlite>;
@@ -84,10 +85,30 @@ pub(super) fn matching(query: &mut QueryBuilder<Sqlite>, filter: &JobFilter) -> 
 }
 
 async fn count(tx: &mut Tx, filter: &JobFilter) -> sqlx::Result<u64> {
+    if let Some(pattern) = filter.pattern().map_err(rows::corrupt)? {
+        return count_matching(tx, filter, &pattern).await;
+    }
     let mut query = QueryBuilder::new("SELECT count(*) FROM job WHERE state = 5");
     matching(&mut query, filter)?;
     let count: i64 = query.build_query_scalar().fetch_one(&mut **tx).await?;
     Ok(count.unsigned_abs())
+}
+
+/// The errors' texts pass by one by one.
+async fn count_matching(
+    tx: &mut Tx,
+    filter: &JobFilter,
+    pattern: &ErrorPattern,
+) -> sqlx::Result<u64> {
+    let mut query =
+        QueryBuilder::new("SELECT error_code || ': ' || error_message FROM job WHERE state = 5");
+    matching(&mut query, filter)?;
+    let mut errors = query.build_query_scalar::<String>().fetch(&mut **tx);
+    let mut count = 0;
+    while let Some(error) = errors.try_next().await? {
+        count += u64::from(pattern.matches(&error));
+    }
+    Ok(count)
 }
 
 pub(super) async fn dead_groups(

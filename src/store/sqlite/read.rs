@@ -8,6 +8,9 @@ use super::{SqliteStore, clock, rows};
 use crate::job::{AttemptView, JobId, JobView, Priority, ProgressView, State, waiting_for};
 use crate::store::{Counts, JobFilter, Page, Tally};
 
+/// Jobs that are read at a time where a pattern decides.
+const SCAN: u32 = 500;
+
 // `recorded` numbers on over requeues, as the attempts on record are.
 const VIEW: &str = "SELECT id, kind, queue, state, payload, high, tags,
     (SELECT coalesce(max(number), 0) FROM attempt WHERE attempt.job = job.id) AS recorded,
@@ -178,6 +181,34 @@ pub(super) async fn finished(store: &SqliteStore, ids: &[JobId]) -> sqlx::Result
 }
 
 pub(super) async fn list(
+    store: &SqliteStore,
+    filter: &JobFilter,
+    page: Page,
+) -> sqlx::Result<Vec<JobView>> {
+    let Some(pattern) = filter.pattern().map_err(rows::corrupt)? else {
+        return whole_page(store, filter, page).await;
+    };
+    // The database knows no such patterns: what else matches is read on until the page is full.
+    let mut found = Vec::new();
+    let mut before = page.before;
+    loop {
+        let limit = SCAN;
+        let read = whole_page(store, filter, Page { limit, before }).await?;
+        let last = read.len() < SCAN as usize;
+        before = read.last().map(|job| job.id);
+        let room = page.limit as usize - found.len();
+        found.extend(
+            read.into_iter()
+                .filter(|job| job.fails_with(&pattern))
+                .take(room),
+        );
+        if last || found.len() == page.limit as usize {
+            return Ok(found);
+        }
+    }
+}
+
+async fn whole_page(
     store: &SqliteStore,
     filter: &JobFilter,
     page: Page,

@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Sqlite, Transaction};
 
 use super::operations::{Row, columns, matching, one_operation, signed};
 use super::rows::{PublicationRow, publication};
-use super::{SqliteStore, clock, one, outbox, purge};
+use super::{SqliteStore, clock, one, outbox, purge, rows};
 use crate::job::{JobId, Publication};
 use crate::store::operation::PUT_OFF;
 use crate::store::{Action, Advance, Operation, OperationId, OutboxId, StepBy};
@@ -14,6 +14,17 @@ type Tx = Transaction<'static, Sqlite>;
 
 /// Payloads of one step, in bytes, give or take a job.
 const STEP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Jobs that are looked at in one step where a pattern decides.
+const SCAN: u32 = 500;
+
+/// A dead job that may be picked.
+#[derive(sqlx::FromRow)]
+struct DeadRow {
+    #[sqlx(flatten)]
+    job: PublicationRow,
+    error: String,
+}
 
 /// After a step of it has failed.
 async fn put_off(store: &SqliteStore, id: Uuid) -> sqlx::Result<()> {
@@ -77,10 +88,10 @@ async fn step(
         return Ok(Some(Advance { operation, entry }));
     }
     let batch = operation.next_batch(by.batch);
-    let (picked, last) = pick(&mut tx, &operation, place, batch).await?;
-    let ids: Vec<JobId> = picked.iter().map(|picked| picked.id).collect();
+    let Picked { jobs, seen, last } = pick(&mut tx, &operation, place, batch).await?;
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
     let done = ids.len() as u64;
-    let place = ids.last().map(|id| id.uuid()).or(place);
+    let place = seen.map(JobId::uuid).or(place);
     let entry = match operation.action {
         Action::Requeue => {
             one::send_back(&mut tx, now, &ids).await?;
@@ -88,7 +99,7 @@ async fn step(
                 dispatch: picked.dispatch + 1,
                 ..picked
             };
-            let publications = picked.into_iter().map(anew).collect();
+            let publications = jobs.into_iter().map(anew).collect();
             outbox::enter_leased(&mut tx, now, by.lease, publications).await?
         }
         Action::Purge => {
@@ -143,18 +154,33 @@ async fn take(
     .await
 }
 
-/// The next jobs in order, and whether they are the last. The write lock is held: nobody takes
-/// one of them meanwhile, so none is skipped.
+/// The next jobs in order.
+struct Picked {
+    jobs: Vec<Publication>,
+    /// The last job that was looked at.
+    seen: Option<JobId>,
+    /// None is left after it.
+    last: bool,
+}
+
+/// The write lock is held: nobody takes one of them meanwhile, so none is skipped. Where a
+/// pattern decides, more are looked at than are taken.
 async fn pick(
     tx: &mut Tx,
     operation: &Operation,
     place: Option<Uuid>,
     batch: u32,
-) -> sqlx::Result<(Vec<Publication>, bool)> {
+) -> sqlx::Result<Picked> {
+    let pattern = operation.filter.pattern().map_err(rows::corrupt)?;
+    let looked = match pattern {
+        Some(_) => batch.max(SCAN),
+        None => batch,
+    };
     let mut query = QueryBuilder::new(concat!(
         "SELECT ",
         publication!(),
-        " FROM job WHERE id IN (SELECT id FROM job WHERE state = 5"
+        ", job.error_code || ': ' || job.error_message AS error
+         FROM job WHERE id IN (SELECT id FROM job WHERE state = 5"
     ));
     matching(&mut query, &operation.filter)?;
     query
@@ -165,21 +191,29 @@ async fn pick(
     }
     query
         .push(" ORDER BY id LIMIT ")
-        .push_bind(batch)
+        .push_bind(looked)
         .push(") ORDER BY id");
-    let found: Vec<PublicationRow> = query.build_query_as().fetch_all(&mut **tx).await?;
-    let last = found.len() < batch as usize;
-    let all = found.len();
+    let found: Vec<DeadRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    let mut picked = Picked {
+        jobs: Vec::with_capacity(found.len()),
+        seen: None,
+        last: found.len() < looked as usize,
+    };
     let mut bytes = 0;
-    let mut picked = Vec::with_capacity(all);
     for row in found {
-        if bytes >= STEP_BYTES {
+        if bytes >= STEP_BYTES || picked.jobs.len() >= batch as usize {
+            picked.last = false;
             break;
         }
-        let publication = Publication::try_from(row)?;
-        bytes += publication.payload.len();
-        picked.push(publication);
+        let job = Publication::try_from(row.job)?;
+        picked.seen = Some(job.id);
+        if pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(&row.error))
+        {
+            bytes += job.payload.len();
+            picked.jobs.push(job);
+        }
     }
-    let whole = picked.len() == all;
-    Ok((picked, last && whole))
+    Ok(picked)
 }

@@ -13,6 +13,7 @@ mod control;
 mod dead_letters;
 mod effects;
 mod history;
+mod importing;
 mod keyring;
 mod operating;
 mod operations;
@@ -237,6 +238,12 @@ macro_rules! backend {
                     every_deed_is_on_record_with_its_doer,
                     the_record_is_read_in_pages_by_doer_and_deed,
                     the_record_is_kept_for_a_time,
+                ]
+                importing(migrated): [
+                    an_imported_letter_is_a_dead_job_again,
+                    what_is_there_is_left_alone,
+                    a_purged_job_comes_back_beyond_its_dispatches,
+                    a_pattern_selects_by_the_whole_error,
                 ]
                 upkeep(migrated): [
                     what_is_finished_goes_when_its_time_is_over,

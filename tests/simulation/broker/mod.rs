@@ -271,6 +271,10 @@ impl Broker for SimulatedBroker {
         listener
     }
 
+    async fn round_trip(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     async fn version(&self) -> Result<String, BrokerError> {
         Ok("simulated".to_owned())
     }

@@ -4,8 +4,9 @@
 use async_trait::async_trait;
 use longshore::job::{Kind, QueueName};
 use longshore::store::{
-    ApiKey, Audit, AuditEntry, AuditFilter, Balance, Door, Extensions, InFlight, KeyId, Keyring,
-    Migration, NewKey, ProgressNote, ProgressNotes, Sheet, StoreResult, Sums, Verify,
+    ApiKey, Audit, AuditEntry, AuditFilter, Balance, Condition, Door, Extensions, InFlight,
+    Inspect, KeyId, Keyring, Letters, Migration, NewKey, NewLetter, ProgressNote, ProgressNotes,
+    Sheet, StoreResult, Sums, Verify,
 };
 
 use super::{SimulatedStore, unused};
@@ -82,5 +83,19 @@ impl Verify for SimulatedStore {
 impl ProgressNotes for SimulatedStore {
     async fn note_progress(&self, _: &[ProgressNote]) -> StoreResult<()> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Inspect for SimulatedStore {
+    async fn condition(&self) -> StoreResult<Condition> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl Letters for SimulatedStore {
+    async fn import(&self, _: &[NewLetter], _: &str, _: &str) -> StoreResult<Vec<bool>> {
+        unused()
     }
 }

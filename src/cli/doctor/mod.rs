@@ -1,8 +1,10 @@
+mod broker;
+mod store;
+
 use serde::Serialize;
 
 use super::table::{table, text};
 use super::{CliError, Context, open};
-use crate::broker::ObjectStatus;
 use crate::config::{DatabaseUrl, Need, Queues, SettingError, Settings};
 use crate::job::QueueName;
 use crate::store::{ProcessRow, Schema, Store};
@@ -41,6 +43,11 @@ impl Findings {
 
     fn problem(&mut self, check: &'static str, detail: impl Into<String>, fix: &str) {
         self.add(check, "problem", detail.into(), Some(fix.to_owned()));
+    }
+
+    fn has_problem(&self, check: &str) -> bool {
+        let mut all = self.0.iter();
+        all.any(|finding| finding.check == check && finding.status == "problem")
     }
 
     fn add(
@@ -107,7 +114,7 @@ async fn examine(context: &Context, settings: &Settings, findings: &mut Findings
     findings.ok("queues", names(&queues).join(", "));
     examine_kinds(context, settings, &queues, findings);
     examine_store(settings, &context.registry, findings).await;
-    examine_broker(settings, &queues, findings).await;
+    broker::examine(settings, &queues, findings).await;
 }
 
 fn names(queues: &Queues) -> Vec<&str> {
@@ -146,14 +153,19 @@ async fn examine_store(settings: &Settings, registry: &Registry, findings: &mut 
     }
     let store = match open::store(settings).await {
         Ok(store) => store,
-        Err(error) => return findings.problem("store", error.text(), "correct DATABASE_URL"),
+        Err(error) => {
+            let fix = "correct DATABASE_URL, or give this user the right to write there";
+            return findings.problem("store", error.text(), fix);
+        }
     };
+    // The condition tells why there is no connection; the version would only say that it waited.
+    match store.condition().await {
+        Ok(condition) => store::examine(&condition, findings),
+        Err(error) => return findings.problem("store", causes(&error), error.fix()),
+    }
     match store.version().await {
         Ok(version) => findings.ok("store", version),
-        Err(error) => {
-            let fix = "start it, or correct DATABASE_URL";
-            return findings.problem("store", causes(&error), fix);
-        }
+        Err(error) => return findings.problem("store", causes(&error), error.fix()),
     }
     match store.schema().await {
         Ok(Schema::Current) => {
@@ -167,7 +179,7 @@ async fn examine_store(settings: &Settings, registry: &Registry, findings: &mut 
         Ok(schema @ Schema::Newer { .. }) => {
             findings.problem("schema", schema.advice(), "update this program");
         }
-        Err(error) => findings.problem("schema", causes(&error), "see the database's log"),
+        Err(error) => findings.problem("schema", causes(&error), error.fix()),
     }
     store.close().await;
 }
@@ -260,45 +272,6 @@ async fn examine_coverage(store: &dyn Store, processes: &[ProcessRow], findings:
                 "start a worker for it; a queue must be in queues.toml or in the program",
             );
         }
-    }
-}
-
-async fn examine_broker(settings: &Settings, queues: &Queues, findings: &mut Findings) {
-    let broker = match open::reachable_broker(settings, queues) {
-        Ok(Some(broker)) => broker,
-        Ok(None) => return findings.ok("broker", "embedded"),
-        Err(error) => return findings.problem("broker", error.text(), "set AMQP_URL"),
-    };
-    // Listing the objects takes a login; the version alone does not.
-    match (broker.topology().await, broker.version().await) {
-        (Ok(objects), Ok(version)) => {
-            findings.ok("broker", version);
-            examine_objects(&objects, findings);
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            let fix = "start it, or correct AMQP_URL (also user, password and vhost)";
-            findings.problem("broker", error.to_string(), fix);
-        }
-    }
-    broker.close().await;
-}
-
-fn examine_objects(objects: &[ObjectStatus], findings: &mut Findings) {
-    for object in objects.iter().filter(|object| object.status != "declared") {
-        let name = format!("{} {}: {}", object.object, object.name, object.status);
-        let fix = if object.status == "missing" {
-            "longshore topology --apply, or start a process"
-        } else {
-            "drain and delete it, then longshore topology --apply; the store fills it again"
-        };
-        if object.status == "missing" {
-            findings.warning("topology", name, fix);
-        } else {
-            findings.problem("topology", name, fix);
-        }
-    }
-    if objects.iter().all(|object| object.status == "declared") {
-        findings.ok("topology", format!("{} objects declared", objects.len()));
     }
 }
 

@@ -1,0 +1,90 @@
+use super::Findings;
+use crate::broker::{BrokerError, ObjectStatus};
+use crate::cli::open;
+use crate::config::{Queues, Settings};
+
+/// The oldest RabbitMQ whose quorum queues do all that is asked of them.
+const OLDEST: (u32, u32) = (3, 10);
+
+pub(super) async fn examine(settings: &Settings, queues: &Queues, findings: &mut Findings) {
+    let broker = match open::reachable_broker(settings, queues) {
+        Ok(Some(broker)) => broker,
+        Ok(None) => return findings.ok("broker", "embedded"),
+        Err(error) => return findings.problem("broker", error.text(), "set AMQP_URL"),
+    };
+    // Listing the objects takes a login; the version alone does not.
+    match broker.version().await {
+        Ok(version) if is_too_old(&version) => {
+            let (major, minor) = OLDEST;
+            let fix = format!("update it: RabbitMQ {major}.{minor} or newer is needed");
+            findings.problem("broker", format!("{version} is too old"), &fix);
+        }
+        Ok(version) => findings.ok("broker", version),
+        Err(error) => findings.problem("broker", error.to_string(), error.fix()),
+    }
+    match broker.topology().await {
+        Ok(objects) => {
+            examine_objects(&objects, findings);
+            match broker.round_trip().await {
+                Ok(()) => findings.ok("publishing", "a message of its own went there and back"),
+                Err(error) => findings.problem("publishing", error.to_string(), error.fix()),
+            }
+        }
+        // Said above, where it is the same.
+        Err(error @ BrokerError::Unavailable(_)) if findings.has_problem("broker") => drop(error),
+        Err(error) => findings.problem("broker", error.to_string(), error.fix()),
+    }
+    broker.close().await;
+}
+
+fn is_too_old(version: &str) -> bool {
+    let Some(numbers) = version.strip_prefix("RabbitMQ ") else {
+        return false;
+    };
+    let mut parts = numbers.split('.').map(|part| part.parse::<u32>().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < OLDEST,
+        _ => false,
+    }
+}
+
+fn examine_objects(objects: &[ObjectStatus], findings: &mut Findings) {
+    for object in objects.iter().filter(|object| object.status != "declared") {
+        let name = format!("{} {}: {}", object.object, object.name, object.status);
+        if object.status == "missing" {
+            let fix = "longshore topology --apply, or start a process";
+            findings.warning("topology", name, fix);
+        } else {
+            let name = match &object.detail {
+                Some(detail) => format!("{name} ({detail})"),
+                None => name,
+            };
+            let fix =
+                "drain and delete it, then longshore topology --apply; the store fills it again";
+            findings.problem("topology", name, fix);
+        }
+    }
+    if objects.iter().all(|object| object.status == "declared") {
+        findings.ok("topology", format!("{} objects declared", objects.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_too_old;
+
+    #[test]
+    fn versions_are_numbers() {
+        for old in ["RabbitMQ 3.9.29", "RabbitMQ 2.8.1", "RabbitMQ 3.8"] {
+            assert!(is_too_old(old), "{old}");
+        }
+        for new in [
+            "RabbitMQ 3.10.8",
+            "RabbitMQ 4.1.0",
+            "RabbitMQ 3.13.7-rc",
+            "LavinMQ 2.0",
+        ] {
+            assert!(!is_too_old(new), "{new}");
+        }
+    }
+}
