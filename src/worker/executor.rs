@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::circuit::{Circuit, Trial};
 use super::gate::Gate;
+use super::handler_task::HandlerTask;
 use super::jitter::Jitter;
 use super::ledger::Ledger;
 use super::running::{Presence, Running};
@@ -25,8 +26,6 @@ use crate::store::{Fence, Record, Store};
 /// How long a job of a kind that no process here knows may wait for one that does: a rolling
 /// deploy, old beside new.
 const UNKNOWN_KIND_PATIENCE: Duration = Duration::from_secs(60 * 60);
-/// How long a handler may take to stop once it is cancelled.
-const COURTESY: Duration = Duration::from_secs(1);
 /// How long a handler may go on when its job's cancellation is requested.
 const GRACE: Duration = Duration::from_secs(5);
 /// How soon a job of an unknown kind is offered again.
@@ -177,49 +176,61 @@ impl Executor {
         let work = AssertUnwindSafe(async move { handler.handle(payload, attempt).await });
         // A task of its own, so that a handler that computes without awaiting delays its
         // neighbours as little as possible; aborted whenever this future is dropped.
-        let mut task = AbortOnDrop(tokio::spawn(work.catch_unwind()));
+        let mut task = HandlerTask::new(tokio::spawn(work.catch_unwind()));
         let ended = self.supervise(&mut task, claimed, stop).await;
         cancelled.cancel();
         let outcome = match ended {
             Some(outcome) => outcome,
             None => self.grace(&mut task, claimed).await,
         };
-        task.stopped().await;
-        outcome
+        // What it did is done: a success that comes while it is being stopped counts.
+        match task.stopped().await {
+            Some(late @ Outcome::Success(_)) => late,
+            _ => outcome,
+        }
     }
 
     /// How the handler ended, or why it must; `None` if an operator wants the job cancelled.
     async fn supervise(
         &self,
-        task: &mut AbortOnDrop,
+        task: &mut HandlerTask,
         claimed: &Claimed,
         stop: &CancellationToken,
     ) -> Option<Outcome> {
         let lost = self.liveness.lost(claimed.owner);
         Some(tokio::select! {
             biased;
-            ended = &mut task.0 => outcome(ended),
+            ended = task.ended() => ended,
             // The job is no longer ours: what the handler would return is refused anyway.
             () = lost => Outcome::Interrupted,
             () = stop.cancelled() => return None,
-            () = tokio::time::sleep(self.config.timeout) => Outcome::timed_out(self.config.timeout),
+            () = tokio::time::sleep(self.config.timeout) => self.timed_out(),
             () = self.deadline.cancelled() => Outcome::Interrupted,
         })
     }
 
+    /// A process that has not beaten for so long was frozen, or cut off from the store, and its
+    /// handlers with it: that the time is over says nothing of the job.
+    fn timed_out(&self) -> Outcome {
+        match self.liveness.fresh() {
+            true => Outcome::timed_out(self.config.timeout),
+            false => Outcome::Interrupted,
+        }
+    }
+
     /// Lets a handler that was asked to stop come to an end, which counts if it is one.
-    async fn grace(&self, task: &mut AbortOnDrop, claimed: &Claimed) -> Outcome {
+    async fn grace(&self, task: &mut HandlerTask, claimed: &Claimed) -> Outcome {
         let lost = self.liveness.lost(claimed.owner);
         let ended = tokio::select! {
             biased;
-            ended = &mut task.0 => Some(outcome(ended)),
+            ended = task.ended() => Some(ended),
             // As in `supervise`: it may run elsewhere by now.
             () = lost => None,
             () = tokio::time::sleep(GRACE) => None,
             () = self.deadline.cancelled() => None,
         };
         ended.unwrap_or_else(|| {
-            task.0.abort();
+            task.abort();
             Outcome::Cancelled
         })
     }
@@ -338,48 +349,5 @@ fn report(
         (None, _) => tracing::warn!(
             job.id = %id, job.kind = %kind, "stopped before the end of the run was written"
         ),
-    }
-}
-
-fn outcome(ended: Result<Result<Outcome, Panic>, tokio::task::JoinError>) -> Outcome {
-    match ended {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Outcome::panicked(&panic_message(panic.as_ref())),
-        Err(join) => Outcome::panicked(&join.to_string()),
-    }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the handler panicked".to_owned())
-}
-
-type Panic = Box<dyn std::any::Any + Send>;
-type Work = tokio::task::JoinHandle<Result<Outcome, Panic>>;
-
-struct AbortOnDrop(Work);
-
-impl AbortOnDrop {
-    /// Lets a cancelled handler come to a stop of its own, then cuts it off. The end of the run
-    /// may be recorded only after that: until then it may still be in the middle of an effect.
-    /// A handler that never yields cannot be stopped; waiting for it would hold the slot for
-    /// ever, and its late result is refused.
-    async fn stopped(&mut self) {
-        if self.0.is_finished() {
-            return;
-        }
-        if tokio::time::timeout(COURTESY, &mut self.0).await.is_err() {
-            self.0.abort();
-            let _ = tokio::time::timeout(COURTESY, &mut self.0).await;
-        }
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

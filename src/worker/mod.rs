@@ -14,6 +14,7 @@ mod executor;
 mod fixture;
 mod gate;
 mod hand_back;
+mod handler_task;
 mod jitter;
 mod job;
 mod ledger;

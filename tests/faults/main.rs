@@ -15,14 +15,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alarms;
 mod broker;
 mod database;
 mod deploy;
 mod doors;
 mod messages;
+mod network;
 mod operating;
 mod outage;
 mod pause;
+mod proxy;
 mod silence;
 mod site;
 mod waiting;

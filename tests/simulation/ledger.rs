@@ -159,7 +159,8 @@ impl State {
         let ended = &mut self.ledger.jobs[n].runs[run].ended;
         if ended.is_none() {
             *ended = Some((now, how));
-            self.trace.note(now, || format!("job {n} run {run}: {how:?}"));
+            self.trace
+                .note(now, || format!("job {n} run {run}: {how:?}"));
         }
     }
 

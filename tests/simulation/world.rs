@@ -94,7 +94,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn violated(&mut self, what: String) {
+    pub(crate) fn violated(&mut self, what: impl std::fmt::Display) {
         let text = format!("{:>9.3} s  {what}", self.now as f64 / 1e6);
         self.trace.note(self.now, || format!("VIOLATED {what}"));
         self.violations.push(text);

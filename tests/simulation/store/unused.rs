@@ -4,7 +4,8 @@
 use async_trait::async_trait;
 use longshore::job::{Kind, QueueName};
 use longshore::store::{
-    ApiKey, Balance, Door, Extensions, KeyId, Keyring, Migration, NewKey, StoreResult,
+    ApiKey, Balance, Door, Extensions, InFlight, KeyId, Keyring, Migration, NewKey, Sheet,
+    StoreResult, Sums, Verify,
 };
 
 use super::{SimulatedStore, unused};
@@ -51,5 +52,16 @@ impl Door for SimulatedStore {
 
     async fn announced_queue(&self, _: &Kind) -> StoreResult<Option<QueueName>> {
         Ok(None)
+    }
+}
+
+#[async_trait]
+impl Verify for SimulatedStore {
+    async fn sheet(&self, _: &[Balance], _: &[Sums], _: u32) -> StoreResult<Sheet> {
+        unused()
+    }
+
+    async fn in_flight(&self) -> StoreResult<Vec<InFlight>> {
+        unused()
     }
 }
