@@ -9,6 +9,7 @@ mod breaker;
 mod cancellations;
 mod circuit;
 mod claim;
+mod door;
 mod executor;
 #[cfg(test)]
 mod fixture;
@@ -37,6 +38,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use door::Door;
 pub use jitter::Jitter;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;

@@ -130,6 +130,7 @@ fn worker(
     let settings = WorkerSettings {
         smtp_url: None,
         mail_from: String::new(),
+        mail_templates: None,
         stripe_api_key: None,
         stripe_api_base: None,
         data_dir: std::path::PathBuf::new(),
