@@ -100,8 +100,8 @@ mod tests {
         };
         let (ended, tick) = (Arc::new(AtomicBool::new(false)), Duration::from_millis(200));
         block(free.clone());
-        let (handle, told) = (blocked.clone(), ended.clone());
-        let watching = std::thread::spawn(move || stands_still(&handle, &told, tick));
+        let handle = blocked.clone();
+        let watching = std::thread::spawn(move || stands_still(&handle, &ended, tick));
         std::thread::sleep(tick * (LIMIT + 3));
         assert!(!watching.is_finished(), "one thread is enough");
         block(free.clone());

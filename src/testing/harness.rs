@@ -194,7 +194,7 @@ impl Harness {
         job: &J,
         delay: Option<Duration>,
     ) -> Result<JobId, TestingError> {
-        let payload = serde_json::to_string(job).map_err(unwritable)?;
+        let payload = serde_json::to_string(job).map_err(|error| unwritable(&error))?;
         self.take(J::KIND, payload, delay).await
     }
 
@@ -206,7 +206,7 @@ impl Harness {
     ) -> Result<JobId, TestingError> {
         let submission = Submission {
             kind: kind.to_owned(),
-            payload: RawValue::from_string(payload).map_err(unwritable)?,
+            payload: RawValue::from_string(payload).map_err(|error| unwritable(&error))?,
             run_at: None,
             delay: delay.map(|delay| format!("{}ms", delay.as_millis())),
             priority: Priority::Normal,
@@ -381,6 +381,6 @@ fn predictable(mut queues: Queues, registry: &Registry) -> Queues {
     queues
 }
 
-fn unwritable(error: serde_json::Error) -> TestingError {
+fn unwritable(error: &serde_json::Error) -> TestingError {
     TestingError::Program(format!("the job cannot be written as JSON: {error}"))
 }

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::alone::{ALONE_AFTER, Isolation};
 use super::circuit::{Circuit, Trial};
 use super::gate::Gate;
+use super::handler_task::HandlerTask;
 use super::jitter::Jitter;
 use super::ledger::Ledger;
 use super::progress::ProgressBoard;
 use super::report;
 use super::running::{Presence, Running};
 use super::slots::Slot;
-use super::task::{AbortOnDrop, outcome};
 use super::transaction::{Commit, CommitCell, Ending};
 use super::{Attempt, Handlers};
 use crate::broker::Delivery;
@@ -197,49 +197,61 @@ impl Executor {
         let work = AssertUnwindSafe(work);
         // A task of its own, so that a handler that computes without awaiting delays its
         // neighbours as little as possible; aborted whenever this future is dropped.
-        let mut task = AbortOnDrop(tokio::spawn(work.catch_unwind()));
+        let mut task = HandlerTask::new(tokio::spawn(work.catch_unwind()));
         let ended = self.supervise(&mut task, claimed, stop).await;
         cancelled.cancel();
         let outcome = match ended {
             Some(outcome) => outcome,
             None => self.grace(&mut task, claimed).await,
         };
-        task.stopped().await;
-        outcome
+        // What it did is done: a success that comes while it is being stopped counts.
+        match task.stopped().await {
+            Some(late @ Outcome::Success(_)) => late,
+            _ => outcome,
+        }
     }
 
     /// How the handler ended, or why it must; `None` if an operator wants the job cancelled.
     async fn supervise(
         &self,
-        task: &mut AbortOnDrop,
+        task: &mut HandlerTask,
         claimed: &Claimed,
         stop: &CancellationToken,
     ) -> Option<Outcome> {
         let lost = self.liveness.lost(claimed.owner);
         Some(tokio::select! {
             biased;
-            ended = &mut task.0 => outcome(ended),
+            ended = task.ended() => ended,
             // The job is no longer ours: what the handler would return is refused anyway.
             () = lost => Outcome::Interrupted,
             () = stop.cancelled() => return None,
-            () = tokio::time::sleep(self.config.timeout) => Outcome::timed_out(self.config.timeout),
+            () = tokio::time::sleep(self.config.timeout) => self.timed_out(),
             () = self.deadline.cancelled() => Outcome::Interrupted,
         })
     }
 
+    /// A process that has not beaten for so long was frozen, or cut off from the store, and its
+    /// handlers with it: that the time is over says nothing of the job.
+    fn timed_out(&self) -> Outcome {
+        match self.liveness.fresh() {
+            true => Outcome::timed_out(self.config.timeout),
+            false => Outcome::Interrupted,
+        }
+    }
+
     /// Lets a handler that was asked to stop come to an end, which counts if it is one.
-    async fn grace(&self, task: &mut AbortOnDrop, claimed: &Claimed) -> Outcome {
+    async fn grace(&self, task: &mut HandlerTask, claimed: &Claimed) -> Outcome {
         let lost = self.liveness.lost(claimed.owner);
         let ended = tokio::select! {
             biased;
-            ended = &mut task.0 => Some(outcome(ended)),
+            ended = task.ended() => Some(ended),
             // As in `supervise`: it may run elsewhere by now.
             () = lost => None,
             () = tokio::time::sleep(GRACE) => None,
             () = self.deadline.cancelled() => None,
         };
         ended.unwrap_or_else(|| {
-            task.0.abort();
+            task.abort();
             Outcome::Cancelled
         })
     }

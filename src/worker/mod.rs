@@ -16,6 +16,7 @@ mod executor;
 mod fixture;
 mod gate;
 mod hand_back;
+mod handler_task;
 mod jitter;
 mod job;
 mod ledger;
@@ -30,7 +31,6 @@ mod report;
 mod running;
 mod schema;
 mod slots;
-mod task;
 mod transaction;
 
 use std::collections::BTreeSet;
@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use alone::{Hand, Isolation, serve};
 pub use door::Door;
+pub(crate) use handler_task::panic_message;
 pub use jitter::Jitter;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
@@ -51,7 +52,6 @@ pub use registration::Registration;
 pub(crate) use registry::decode;
 pub use registry::{Handler, Handlers, KindEntry, Registry};
 pub use running::Running;
-pub(crate) use task::panic_message;
 pub use transaction::Transaction;
 
 use crate::broker::Broker;

@@ -4,7 +4,7 @@ use crate::site::Site;
 use crate::support::wait::{PATIENCE, until};
 
 /// Each of these ran exactly once.
-fn ran_once(site: &Site, ids: &[String]) {
+pub fn ran_once(site: &Site, ids: &[String]) {
     let marks = site.marks();
     for id in ids {
         assert_eq!((marks[id].starts, marks[id].ends), (1, 1), "{id}");

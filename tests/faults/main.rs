@@ -15,16 +15,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alarms;
 mod broker;
 mod database;
 mod deploy;
 mod doors;
 mod messages;
+mod network;
 mod operating;
 mod outage;
 mod pause;
 mod poison;
 mod progress;
+mod proxy;
 mod silence;
 mod site;
 mod waiting;

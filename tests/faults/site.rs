@@ -34,6 +34,8 @@ pub struct Site {
     database: String,
     dir: TestDir,
     queues: String,
+    /// Where processes reach the broker, if not where it is.
+    broker_port: Option<u16>,
 }
 
 /// What a job left in the marks file.
@@ -79,6 +81,7 @@ impl Site {
             database,
             dir: TestDir::new("site"),
             queues: queues.to_owned(),
+            broker_port: None,
         };
         std::fs::write(site.dir.join("queues.toml"), &site.queues).unwrap();
         let mut migrate = site.launch(&["migrate"]).start();
@@ -101,11 +104,21 @@ impl Site {
     pub fn launch(&self, arguments: &[&str]) -> Launch {
         program(probe(), arguments)
             .env("DATABASE_URL", &self.database)
-            .env("AMQP_URL", self.rabbit.url())
+            .env("AMQP_URL", self.broker_url())
             .env("LONGSHORE_QUEUES", self.dir.join("queues.toml"))
             .env("LONGSHORE_LOG", "info")
             .env("LONGSHORE_LOG_FORMAT", "text")
             .env("PROBE_MARKS", self.marks_file())
+    }
+
+    /// From here on processes that start reach the broker by that port of this machine.
+    pub fn reach_the_broker_at(&mut self, port: u16) {
+        self.broker_port = Some(port);
+    }
+
+    fn broker_url(&self) -> String {
+        let port = self.broker_port.unwrap_or(self.rabbit.port());
+        format!("amqp://guest:guest@127.0.0.1:{port}/%2f")
     }
 
     /// A worker that is registered with the broker.

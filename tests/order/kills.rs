@@ -142,7 +142,7 @@ fn order(n: usize) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_order_is_paid_taken_and_receipted_or_none_of_it() {
     let shop = Shop::open().await;
-    let mut workers = vec![shop.worker().await, shop.worker().await];
+    let mut workers = [shop.worker().await, shop.worker().await];
     let delivery = json!({"sku": "tea", "delta": UNITS, "reason": "delivery"});
     shop.submit("inventory.adjust", delivery).await;
     until("the delivery is in", PATIENCE, async || {

@@ -19,14 +19,14 @@ use crate::plan::JobPlan;
 use crate::store::SimulatedStore;
 use crate::world::Port;
 
-/// Read once: parsing it for every process would cost more than the process.
+/// The timeout is longer than the longest silence that nobody is taken for dead for. Read once: parsing it for every process would cost more than the process.
 pub(crate) static QUEUES: LazyLock<Arc<Queues>> = LazyLock::new(|| {
     let text = r#"
         [queues.sim]
         kinds = ["sim.work"]
         concurrency = 3
-        prefetch = 6
-        timeout = "5s"
+        prefetch = 3
+        timeout = "13s"
         [queues.sim.retry]
         max_attempts = 4
         initial = "1s"
@@ -147,6 +147,7 @@ fn worker(
         jitter: Jitter::new(move || random.with(|state| state.rng.fraction())),
         handlers: Arc::new(registry.handlers(&QUEUES, &names, &settings).unwrap()),
         shutdown_deadline: Duration::from_secs(3),
+        isolation: None,
     };
     Worker::new(parts, &names, drain.clone())
 }

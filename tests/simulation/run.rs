@@ -12,7 +12,7 @@ use crate::world::{Bug, Micros, SECOND, State, World};
 /// Silences shorter than this kill nobody.
 const HARMLESS: Micros = 4 * SECOND;
 /// How long after the last fault everything may take to come to rest.
-const REST: Micros = 150 * SECOND;
+const REST: Micros = 240 * SECOND;
 
 #[derive(Debug)]
 pub(crate) struct Verdict {
@@ -249,6 +249,8 @@ impl State {
             return;
         };
         replica.next = self.db.next;
+        // Operators notice what they did is undone; the simulated ones do not.
+        replica.paused = self.db.paused.clone();
         replica.jobs.values_mut().for_each(|row| row.lock = None);
         self.db = replica;
         let since = self

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::inventory::{AdjustStock, Item, Request, Stop, perform};
+use crate::inventory::{AdjustStock, Item, Request, Stop, freed, perform};
 use crate::order::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
 use crate::payment::Cashier;
 
@@ -43,6 +43,7 @@ impl Job for OpenShop {
             Err(Stop::Refused(refusal)) => {
                 return Err(Failure::permanent(&refusal.code(), refusal));
             }
+            Err(Stop::Freed) => return Err(freed(tx).await),
             Err(Stop::Database(error)) => return Err(tx.failure(error)),
         }
         let orders = self.orders.len();

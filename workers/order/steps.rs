@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::mails::{apology, receipt};
 use super::payload::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
-use crate::inventory::{Request, Stop, perform};
+use crate::inventory::{Request, Stop, freed, perform};
 use crate::payment::{Cashier, RefundPayment};
 
 impl Job for PlaceOrder {
@@ -153,20 +153,24 @@ impl Job for CancelOrder {
     }
 }
 
-/// Why stock was not moved; the transaction must be rolled back.
+/// Why stock was not moved.
 enum No {
     /// With the code, and the reason for people.
     Refused(String, String),
+    /// Not yet: what was freed is to be kept.
+    Freed,
     Failed(Failure),
 }
 
 impl No {
     async fn into_failure(self, tx: Transaction) -> Failure {
-        tx.roll_back().await;
-        match self {
+        let failure = match self {
+            Self::Freed => return freed(tx).await,
             Self::Refused(code, why) => Failure::permanent(&code, why),
             Self::Failed(failure) => failure,
-        }
+        };
+        tx.roll_back().await;
+        failure
     }
 }
 
@@ -175,6 +179,7 @@ async fn stock(tx: &mut Transaction, attempt: &Attempt, request: Request<'_>) ->
     match perform(tx.connection(), attempt.job_id(), request).await {
         Ok(_) => Ok(()),
         Err(Stop::Refused(refusal)) => Err(No::Refused(refusal.code(), refusal.to_string())),
+        Err(Stop::Freed) => Err(No::Freed),
         Err(Stop::Database(error)) => Err(No::Failed(tx.failure(error))),
     }
 }

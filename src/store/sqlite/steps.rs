@@ -59,9 +59,14 @@ async fn step(
     taken: &mut Option<Uuid>,
 ) -> sqlx::Result<Option<Advance>> {
     // Most looks find nothing: they must not take the write lock.
-    if take(&mut store.read().await?, by.executor, only, store.clock.micros())
-        .await?
-        .is_none()
+    if take(
+        &mut store.read().await?,
+        by.executor,
+        only,
+        store.clock.micros(),
+    )
+    .await?
+    .is_none()
     {
         return Ok(None);
     }

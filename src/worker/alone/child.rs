@@ -14,8 +14,8 @@ use super::{Assignment, End, Stop, Told};
 use crate::config::Queues;
 use crate::job::Kind;
 use crate::store::{Fence, Store};
+use crate::worker::handler_task;
 use crate::worker::progress::ProgressBoard;
-use crate::worker::task;
 use crate::worker::transaction::{CommitCell, Ending};
 use crate::worker::{Attempt, Handlers};
 
@@ -123,7 +123,7 @@ pub async fn serve(
     tell(&hand.worker, &Told::Begins)?;
     let passing_on = tokio::spawn(pass_on(hand.worker.clone(), board));
     let handling = AssertUnwindSafe(handler.handle(hand.payload.clone(), attempt));
-    let outcome = task::outcome(tokio::spawn(handling.catch_unwind()).await);
+    let outcome = handler_task::outcome(tokio::spawn(handling.catch_unwind()).await);
     passing_on.abort();
     let told = Told::Ended {
         end: End::from(outcome),

@@ -164,8 +164,9 @@ impl SimulatedBroker {
                 next = self.next(id, wake) => {
                     let (tag, message) = next?;
                     let delivery = Delivery::new(message, tag, sender.clone());
-                    // There is room for all that may be unsettled; a refusal means the end.
-                    let _ = feed.deliveries.try_send(delivery);
+                    // There is room for all that may be unsettled, but for what an earlier
+                    // connection left behind.
+                    let _ = feed.deliveries.send(delivery).await;
                 }
             }
         }

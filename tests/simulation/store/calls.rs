@@ -14,7 +14,7 @@ use longshore::store::{
 use super::SimulatedStore;
 use super::db::{Process, micros, moment, span};
 use super::unused;
-use crate::world::{Bug, State};
+use crate::world::{Bug, SECOND, State};
 
 impl SimulatedStore {
     fn locked<'a>(ids: impl Fn(&State) -> Vec<JobId> + 'a) -> impl Fn(&mut State) -> bool + 'a {
@@ -146,7 +146,12 @@ impl Store for SimulatedStore {
     async fn bury(&self, process: ProcessId, counter: i64) -> StoreResult<Option<u64>> {
         let locked = Self::locked(Self::owned_by(process));
         self.call_unlocked("bury", false, locked, |state| {
-            match state.db.bury(state.now, process.0, counter, state.bug) {
+            let recently = state.now.saturating_sub(12 * SECOND);
+            let forgot = state.forgotten.is_some_and(|(_, until)| until > recently);
+            match state
+                .db
+                .bury(state.now, process.0, counter, forgot, state.bug)
+            {
                 Ok(rescued) => rescued,
                 Err(what) => {
                     state.violated(what);
