@@ -2,6 +2,8 @@
 //! prints.
 
 mod alone;
+mod audit;
+mod bench;
 mod dev;
 mod dlq;
 mod doctor;
@@ -10,6 +12,7 @@ mod filter;
 mod intake;
 mod jobs;
 mod keys;
+mod listing;
 mod logging;
 mod migrate;
 mod open;
@@ -76,6 +79,8 @@ enum Command {
     /// Look at queues, pause and resume them
     #[command(subcommand)]
     Queues(queues::Args),
+    /// Who did what, when: what operators did, newest first
+    Audit(audit::Args),
     /// API keys: who may ask the intake for what
     #[command(subcommand)]
     Keys(keys::Args),
@@ -86,6 +91,8 @@ enum Command {
     /// One job in a process of its own; workers start it
     #[command(hide = true)]
     RunAlone(alone::Args),
+    /// Measure this installation, with processes and a queue of its own
+    Bench(bench::Args),
 }
 
 /// What every subcommand may need.
@@ -152,9 +159,11 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Jobs(args) => jobs::run(context, args).await,
             Command::Dlq(args) => Box::pin(dlq::run(context, args)).await,
             Command::Queues(args) => Box::pin(queues::run(context, args)).await,
+            Command::Audit(args) => audit::run(context, args).await,
             Command::Keys(args) => keys::run(context, args).await,
             Command::Verify(args) => Box::pin(verify::run(context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
+            Command::Bench(args) => Box::pin(bench::run(context, args)).await,
         }
     });
     drop(watchdog);

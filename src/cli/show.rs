@@ -8,19 +8,24 @@ use crate::store::{DeadGroup, Operation};
 /// Longest error text in a table cell, in characters.
 const CELL: usize = 60;
 
-/// A list of jobs.
-pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool) {
+/// A page of jobs; the first one has the header.
+pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool, first: bool) {
     if as_json {
         jobs.iter().for_each(|job| out.json(job));
         return;
     }
     if jobs.is_empty() {
-        out.line("no jobs");
+        if first {
+            out.line("no jobs");
+        }
         return;
     }
-    let mut rows = table(&[
-        "id", "queue", "kind", "state", "attempt", "created", "error",
-    ]);
+    let mut rows = match first {
+        true => table(&[
+            "id", "queue", "kind", "state", "attempt", "created", "error",
+        ]),
+        false => list(),
+    };
     for job in jobs {
         rows.add_row([
             job.id.to_string(),
@@ -39,16 +44,21 @@ pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool) {
 }
 
 /// Dead letters by cause.
-pub(super) fn groups(out: Output, groups: &[DeadGroup], as_json: bool) {
+pub(super) fn groups(out: Output, groups: &[DeadGroup], as_json: bool, first: bool) {
     if as_json {
         groups.iter().for_each(|group| out.json(group));
         return;
     }
     if groups.is_empty() {
-        out.line("no dead letters");
+        if first {
+            out.line("no dead letters");
+        }
         return;
     }
-    let mut rows = table(&["fingerprint", "count", "kind", "first", "last", "error"]);
+    let mut rows = match first {
+        true => table(&["fingerprint", "count", "kind", "first", "last", "error"]),
+        false => list(),
+    };
     for group in groups {
         rows.add_row([
             group.fingerprint.clone(),
@@ -216,7 +226,7 @@ fn seconds(length: chrono::Duration) -> f64 {
     length.as_seconds_f64()
 }
 
-fn moment(at: DateTime<Utc>) -> String {
+pub(super) fn moment(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
 }
 

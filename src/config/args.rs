@@ -167,14 +167,13 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// The settings that were given, flags and variables, as the environment of another process
-    /// of this program. It holds secrets.
+    /// What was given, as variables for another process of this program.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let secret = |value: &Option<Secret>| value.as_ref().map(|value| value.expose().to_owned());
+        let hidden = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned());
         let given = [
-            ("DATABASE_URL", secret(&self.database_url)),
-            ("AMQP_URL", secret(&self.amqp_url)),
+            ("DATABASE_URL", hidden(&self.database_url)),
+            ("AMQP_URL", hidden(&self.amqp_url)),
             ("LONGSHORE_QUEUES", self.queues.clone()),
             ("LONGSHORE_LISTEN", self.listen.clone()),
             ("LONGSHORE_HEALTH_LISTEN", self.health_listen.clone()),
@@ -183,16 +182,19 @@ impl SettingsArgs {
                 self.shutdown_deadline.clone(),
             ),
             ("LONGSHORE_DATA_DIR", self.data_dir.clone()),
-            ("LONGSHORE_ADMIN_KEY", secret(&self.admin_key)),
-            ("SMTP_URL", secret(&self.smtp_url)),
+            ("LONGSHORE_ADMIN_KEY", hidden(&self.admin_key)),
+            ("SMTP_URL", hidden(&self.smtp_url)),
             ("MAIL_FROM", self.mail_from.clone()),
-            ("STRIPE_API_KEY", secret(&self.stripe_api_key)),
+            ("MAIL_TEMPLATES", self.mail_templates.clone()),
+            ("STRIPE_API_KEY", hidden(&self.stripe_api_key)),
             ("STRIPE_API_BASE", self.stripe_api_base.clone()),
             ("LONGSHORE_LOG", self.log.clone()),
             ("LONGSHORE_LOG_FORMAT", self.log_format.clone()),
         ];
-        let set = |(name, value): (_, Option<String>)| value.map(|value| (name, value));
-        given.into_iter().filter_map(set).collect()
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
     }
 }
 
@@ -256,19 +258,29 @@ mod tests {
         assert_eq!(help.matches("[env: ").count(), VARIABLES.len(), "{help}");
     }
 
+    /// A variable that is missing here would not reach the processes that measure.
     #[test]
-    fn another_process_is_given_every_setting() {
-        let flags = VARIABLES.iter().flat_map(|variable| {
-            let name = variable.trim_start_matches("LONGSHORE_").to_lowercase();
-            [
-                format!("--{}", name.replace('_', "-")),
-                variable.to_lowercase(),
-            ]
-        });
-        let arguments = std::iter::once("longshore".to_owned()).chain(flags);
-        let given = Program::try_parse_from(arguments).unwrap().settings;
-        let expected = VARIABLES.map(|variable| (variable, variable.to_lowercase()));
-        assert_eq!(given.environment(), expected);
+    fn every_variable_is_handed_on() {
+        let given = SettingsArgs {
+            database_url: Some(Secret::new("x")),
+            amqp_url: Some(Secret::new("x")),
+            queues: Some("x".to_owned()),
+            listen: Some("x".to_owned()),
+            health_listen: Some("x".to_owned()),
+            shutdown_deadline: Some("x".to_owned()),
+            data_dir: Some("x".to_owned()),
+            admin_key: Some(Secret::new("x")),
+            smtp_url: Some(Secret::new("x")),
+            mail_from: Some("x".to_owned()),
+            mail_templates: Some("x".to_owned()),
+            stripe_api_key: Some(Secret::new("x")),
+            stripe_api_base: Some("x".to_owned()),
+            log: Some("x".to_owned()),
+            log_format: Some("x".to_owned()),
+        };
+        let names: Vec<&str> = given.environment().iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, VARIABLES);
+        assert!(SettingsArgs::default().environment().is_empty());
     }
 
     const CHILD: &str = "CHILD_ARGUMENTS";

@@ -16,6 +16,7 @@ mod executor;
 mod fixture;
 mod gate;
 mod hand_back;
+mod jitter;
 mod job;
 mod ledger;
 mod next_job;
@@ -25,6 +26,7 @@ mod progress;
 mod reconcile;
 mod registration;
 mod registry;
+mod report;
 mod running;
 mod schema;
 mod slots;
@@ -41,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use alone::{Hand, Isolation, serve};
 pub use door::Door;
+pub use jitter::Jitter;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
@@ -76,6 +79,8 @@ pub struct WorkerParts {
     pub flow: Arc<Flow>,
     /// How each queue is worked.
     pub queues: Arc<Queues>,
+    /// Spreads retries.
+    pub jitter: Jitter,
     /// What runs which kind.
     pub handlers: Arc<Handlers>,
     /// Where jobs run that have taken their process down twice; without it they run as all do.
@@ -133,6 +138,7 @@ impl Worker {
                 isolation: parts.isolation.clone(),
                 ledger: ledger.clone(),
                 flow: parts.flow.clone(),
+                jitter: parts.jitter.clone(),
                 gate: Gate::new(name.clone(), paused.clone()),
                 circuit: Arc::new(circuit),
                 deadline: deadline.clone(),

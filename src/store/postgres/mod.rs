@@ -7,6 +7,7 @@
 //! transaction-scoped, so a pooler in transaction mode may stand in front (PgBouncer from 1.21,
 //! which knows prepared statements).
 
+mod audit;
 mod claim;
 mod control;
 mod day;
@@ -19,6 +20,7 @@ mod filter;
 mod insert;
 mod keyring;
 mod keys;
+mod limit;
 mod observe;
 mod one;
 mod operating;

@@ -5,6 +5,7 @@
 //! compiler warning (dead code). A failed case leaves its database behind.
 
 mod acceptance;
+mod auditing;
 mod backend;
 mod cancelling;
 mod claiming;
@@ -229,6 +230,13 @@ macro_rules! backend {
                     the_purged_stay_in_the_balance,
                     the_purged_are_not_adopted_again,
                     many_executors_do_each_job_once,
+                    a_key_begins_one_operation,
+                    an_operation_that_fails_lets_the_others_pass,
+                ]
+                auditing(migrated): [
+                    every_deed_is_on_record_with_its_doer,
+                    the_record_is_read_in_pages_by_doer_and_deed,
+                    the_record_is_kept_for_a_time,
                 ]
                 upkeep(migrated): [
                     what_is_finished_goes_when_its_time_is_over,
