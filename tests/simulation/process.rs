@@ -138,6 +138,7 @@ fn worker(
     };
     let random = port.clone();
     let parts = WorkerParts {
+        isolation: None,
         store: store.clone(),
         broker: broker.clone(),
         liveness: liveness.clone(),

@@ -65,6 +65,8 @@ async fn plan(
     let works = role != Role::Intake;
     let work = match works {
         true => Some(Work {
+            // Its own jobs crash nothing.
+            isolation: None,
             handlers: Arc::new(
                 context
                     .registry
