@@ -17,6 +17,7 @@ mod payment;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
 mod bench;
 mod classes;
 mod embedded;
@@ -24,8 +25,10 @@ mod fate;
 mod faults;
 mod gateway;
 mod memory;
+mod orphans;
 mod outage;
 mod protocol;
 mod refunds;
+mod requests;
 mod scripted;
 mod zombies;

@@ -264,6 +264,7 @@ fn refused(status: u16, code: &str, message: &str) -> GatewayError {
         },
         status: Some(status),
         after: None,
+        replayed: false,
     }
 }
 
