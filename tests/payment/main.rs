@@ -17,6 +17,7 @@ mod payment;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod balance;
 mod bench;
 mod classes;
@@ -31,4 +32,5 @@ mod protocol;
 mod refunds;
 mod requests;
 mod scripted;
+mod till;
 mod zombies;

@@ -1,9 +1,9 @@
-use crate::bench::{Bench, Job, REFERENCE, charge, code, ends};
+use crate::bench::{Bench, Job, REFERENCE, charge, charge_of, code, ends};
 use crate::fate::{Fate, Mishap};
-use crate::payment::PaymentState;
+use crate::payment::{Order, PaymentState};
 
 /// Every kind of payment, with what it ends in.
-const ENDS: [(&str, &str); 11] = [
+const ENDS: [(&str, &str); 12] = [
     ("pm_card_visa", "succeeded"),
     ("pm_card_visa_chargeDeclined", "generic_decline"),
     (
@@ -17,6 +17,7 @@ const ENDS: [(&str, &str); 11] = [
     ("pm_sandbox_timeout", "succeeded"),
     ("pm_sandbox_error", "succeeded"),
     ("pm_sandbox_cut", "succeeded"),
+    ("pm_sandbox_error_charged", "succeeded"),
     ("pm_nobody_knows", "resource_missing"),
 ];
 
@@ -28,6 +29,79 @@ async fn every_test_card_ends_as_it_should() {
         assert_eq!(code(&end), expected, "{method}");
         bench.assert_true(method, &end).await;
     }
+}
+
+/// Stripe's names of payment methods for tests, and what each ends in.
+const STRIPES: [(&str, &str); 28] = [
+    ("pm_card_mastercard_prepaid", "succeeded"),
+    ("pm_card_gb", "succeeded"),
+    ("pm_card_jp", "succeeded"),
+    ("pm_card_bypassPending", "succeeded"),
+    ("pm_card_createDispute", "succeeded"),
+    ("pm_card_riskLevelElevated", "succeeded"),
+    ("pm_card_cvcCheckFail", "succeeded"),
+    ("pm_card_avsFail", "succeeded"),
+    ("pm_card_refundFail", "succeeded"),
+    ("pm_card_pendingRefund", "succeeded"),
+    ("pm_card_visa_chargeDeclined", "generic_decline"),
+    (
+        "pm_card_visa_chargeDeclinedInsufficientFunds",
+        "insufficient_funds",
+    ),
+    ("pm_card_visa_chargeDeclinedLostCard", "lost_card"),
+    ("pm_card_visa_chargeDeclinedStolenCard", "stolen_card"),
+    ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+    ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
+    ("pm_card_chargeDeclinedProcessingError", "processing_error"),
+    (
+        "pm_card_visa_chargeDeclinedVelocityLimitExceeded",
+        "card_velocity_exceeded",
+    ),
+    ("pm_card_chargeDeclinedFraudulent", "fraudulent"),
+    ("pm_card_chargeCustomerFail", "generic_decline"),
+    ("pm_card_radarBlock", "fraudulent"),
+    ("pm_card_riskLevelHighest", "fraudulent"),
+    ("pm_card_authenticationRequired", "requires_action"),
+    ("pm_card_authenticationRequiredOnSetup", "requires_action"),
+    (
+        "pm_card_authenticationRequiredSetupForOffSession",
+        "requires_action",
+    ),
+    ("pm_card_threeDSecure2Required", "requires_action"),
+    ("pm_card_threeDSecureRequired", "requires_action"),
+    (
+        "pm_card_threeDSecureRequiredChargeDeclined",
+        "requires_action",
+    ),
+];
+
+#[tokio::test]
+async fn the_sandbox_knows_stripes_test_payment_methods() {
+    let bench = Bench::new();
+    for (n, (method, expected)) in STRIPES.into_iter().enumerate() {
+        let work = charge_of(&format!("order-{n}"), method, 4200, "eur");
+        let end = bench.finish(Job::new(), &work).await;
+        assert_eq!(code(&end), expected, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_for_something_else_is_refused() {
+    let bench = Bench::new();
+    let mut order = Order {
+        amount: 4200,
+        currency: "eur".to_owned(),
+        payment_method: "pm_card_visa".to_owned(),
+        customer: None,
+        description: None,
+        metadata: std::collections::BTreeMap::new(),
+    };
+    let first = bench.gateway.create(&order, "key").await.unwrap();
+    assert_eq!(bench.gateway.create(&order, "key").await.unwrap(), first);
+    order.amount = 42;
+    let error = bench.gateway.create(&order, "key").await.unwrap_err();
+    assert_eq!(error.code, "idempotency_error");
+    assert!(error.spent_the_key());
 }
 
 #[tokio::test(flavor = "multi_thread")]
