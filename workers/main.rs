@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         .job_with::<ChargePayment>("payment", Cashier::for_jobs)
         .job_with::<RefundPayment>("payment", Cashier::for_jobs)
         .migration(payment::TABLES)
+        .migration(payment::SENT_BACK)
         .balance(payment::BALANCE)
         .sums(payment::SUMS)
         .job::<AdjustStock>("inventory", ())

@@ -14,6 +14,8 @@ pub struct Claimed {
     pub epoch: i32,
     /// Counted failures so far.
     pub failures: u32,
+    /// Failures on record from before the job was last sent back.
+    pub earlier_failures: u32,
     /// Runs so far that took the process down.
     pub crashes: u32,
     /// The job's own limit, if it has one.

@@ -177,6 +177,7 @@ impl Executor {
             job_id: publication.id,
             dispatch: publication.dispatch,
             number: claimed.failures + 1,
+            earlier_failures: claimed.earlier_failures,
             max_attempts: self.max_attempts(claimed),
             created_at: claimed.created_at,
             cancelled: cancelled.clone(),

@@ -126,6 +126,7 @@ pub struct Attempt {
     pub(super) job_id: JobId,
     pub(super) dispatch: i32,
     pub(super) number: u32,
+    pub(super) earlier_failures: u32,
     pub(super) max_attempts: u32,
     pub(super) created_at: DateTime<Utc>,
     pub(super) cancelled: CancellationToken,
@@ -185,6 +186,15 @@ impl Attempt {
     #[must_use]
     pub const fn max_attempts(&self) -> u32 {
         self.max_attempts
+    }
+
+    /// Counted failures from before the job was last sent back, by somebody, from the dead
+    /// letters or after it was cancelled; 0 until then. It rises each time that a dead job is
+    /// sent back, and never otherwise (as [`Attempt::dispatch`] does): who was told of a failure
+    /// at one number and asks at a higher one wants it tried again.
+    #[must_use]
+    pub const fn earlier_failures(&self) -> u32 {
+        self.earlier_failures
     }
 
     /// When the job was accepted, by the store's clock.

@@ -1,7 +1,5 @@
 //! The real program, its workers killed and frozen while they move stock.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Value, json};
@@ -49,6 +47,27 @@ impl Shop {
             .start();
         ready(port).await;
         worker
+    }
+
+    /// Waits until a reservation is made and another one is being made: a kill that meets nobody
+    /// at work shows nothing.
+    async fn at_work(&self) {
+        use sqlx::Connection;
+        let mut db = sqlx::PgConnection::connect(self.database.url())
+            .await
+            .unwrap();
+        until("the workers are at work", PATIENCE, async || {
+            let found: Option<i32> = sqlx::query_scalar(
+                "SELECT 1 WHERE EXISTS (SELECT FROM longshore.reservations)
+                   AND EXISTS (SELECT FROM longshore.live WHERE state = 2)",
+            )
+            .fetch_optional(&mut db)
+            .await
+            .unwrap();
+            found.map(|_| ())
+        })
+        .await;
+        db.close().await.unwrap();
     }
 
     /// Submits these payloads, many at a time; the jobs' ids.
@@ -133,9 +152,9 @@ async fn each_unit_moves_once_while_workers_are_killed_and_frozen() {
 
     let reserving = shop.submit("inventory.reserve", (0..ORDERS).map(reservation).collect());
     let killing = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        shop.at_work().await;
         workers[0].kill9();
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        shop.at_work().await;
         workers[1].freeze();
         workers.push(shop.worker().await);
     };

@@ -5,10 +5,11 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::fate::{Desk, Fate, Line};
 use crate::memory::{Books, MemoryLedger};
-use crate::payment::{ChargePayment, Gateway, RefundPayment, Run, Sandbox, Who};
+use crate::payment::{ChargePayment, Gateway, PaymentState, RefundPayment, Run, Sandbox, Who};
 use crate::support::dir::TestDir;
 
 pub const REFERENCE: &str = "order-1";
@@ -24,7 +25,8 @@ pub struct Bench {
 #[derive(Debug, Clone, Copy)]
 pub struct Job {
     pub id: JobId,
-    pub dispatch: i32,
+    /// How often it had failed when it was last sent back.
+    pub earlier: i32,
     pub last: bool,
 }
 
@@ -32,7 +34,7 @@ impl Job {
     pub fn new() -> Self {
         Self {
             id: JobId::new(),
-            dispatch: 1,
+            earlier: 0,
             last: false,
         }
     }
@@ -41,10 +43,18 @@ impl Job {
         Self { last: true, ..self }
     }
 
-    fn who(self) -> Who {
+    /// From the dead letters, by somebody who wants it tried again.
+    pub fn sent_back(self) -> Self {
+        Self {
+            earlier: self.earlier + 1,
+            ..self
+        }
+    }
+
+    pub fn who(self) -> Who {
         Who {
             job: self.id,
-            dispatch: self.dispatch,
+            earlier: self.earlier,
             last: self.last,
         }
     }
@@ -58,16 +68,24 @@ pub enum Work {
 }
 
 pub fn charge(payment_method: &str) -> Work {
+    charge_of(REFERENCE, payment_method, 4200, "EUR")
+}
+
+pub fn charge_of(reference: &str, payment_method: &str, amount: u64, currency: &str) -> Work {
     let payload = json!({
-        "amount": 4200, "currency": "EUR", "payment_method": payment_method,
-        "reference": REFERENCE,
+        "amount": amount, "currency": currency, "payment_method": payment_method,
+        "reference": reference,
     });
     Work::Charge(serde_json::from_value(payload).unwrap())
 }
 
 pub fn refund(amount: Option<u64>) -> Work {
+    refund_of(REFERENCE, amount)
+}
+
+pub fn refund_of(reference: &str, amount: Option<u64>) -> Work {
     Work::Refund(RefundPayment {
-        reference: REFERENCE.to_owned(),
+        reference: reference.to_owned(),
         amount,
         reason: None,
     })
@@ -94,17 +112,40 @@ impl Bench {
             fate: fate.clone(),
         };
         let work = work.clone();
+        let cancelled = fate.cancelled.clone();
         tokio::spawn(async move {
             let run = Run {
                 gateway: &line,
                 ledger: &desk,
                 who: job.who(),
+                cancelled: &cancelled,
             };
             match &work {
                 Work::Charge(charge) => run.charge(charge).await,
                 Work::Refund(refund) => run.refund(refund).await,
             }
         })
+    }
+
+    /// Another job's run looks at what nobody else will ask about.
+    pub async fn catch_up(&self) {
+        let job = Job::new();
+        let run = Run {
+            gateway: &*self.gateway,
+            ledger: &MemoryLedger::claim(&self.books, job.id),
+            who: job.who(),
+            cancelled: &CancellationToken::new(),
+        };
+        run.catch_up().await.unwrap();
+    }
+
+    /// The job ends, by a cancellation say, and nobody of the payments' side hears of it.
+    pub fn end(&self, job: Job) {
+        self.books.lock().unwrap().ended.insert(job.id);
+    }
+
+    pub fn state(&self) -> PaymentState {
+        self.books.lock().unwrap().payments[REFERENCE].state
     }
 
     pub async fn run(&self, job: Job, work: &Work, fate: &Arc<Fate>) -> JobResult {
@@ -117,9 +158,8 @@ impl Bench {
     }
 
     /// Runs a job as often as the platform would, with nothing going wrong, to its end.
-    pub async fn finish(&self, mut job: Job, work: &Work) -> JobResult {
+    pub async fn finish(&self, job: Job, work: &Work) -> JobResult {
         for _ in 0..40 {
-            job.dispatch += 1;
             match self.run(job, work, &Fate::kind()).await {
                 Err(failure) if !ends(&failure) => {
                     if failure.error().class == ErrorClass::Waiting {
@@ -138,13 +178,19 @@ impl Bench {
             .await
     }
 
-    /// How many intents could still be charged by whoever knows their ids: those the ledger names.
+    /// How often a card was presented.
+    pub async fn presented(&self) -> i64 {
+        self.count("SELECT coalesce(sum(confirmations), 0) FROM intent")
+            .await
+    }
+
+    /// How much was given back.
     pub async fn refunded(&self) -> i64 {
         self.count("SELECT coalesce(sum(amount), 0) FROM refund WHERE status <> 'failed'")
             .await
     }
 
-    async fn count(&self, sql: &'static str) -> i64 {
+    pub async fn count(&self, sql: &'static str) -> i64 {
         let path = self.dir.join("sandbox-gateway.db");
         if !path.exists() {
             return 0;

@@ -1,15 +1,14 @@
-use std::time::Duration;
-
 use longshore::job::ErrorClass::{self, Permanent, Retryable, Unavailable, Waiting};
 use longshore::job::JobResult;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Job, Work, charge};
 use crate::memory::MemoryLedger;
-use crate::payment::{Run, Stripe, Who};
+use crate::payment::{Run, Stripe};
 use crate::scripted::{Act, Heard, Server};
 
-fn intent(status: &str) -> String {
+pub fn intent(status: &str) -> String {
     json!({
         "id": "pi_1", "object": "payment_intent", "status": status, "amount": 4200,
         "currency": "eur", "latest_charge": "ch_1", "last_payment_error": null,
@@ -17,12 +16,12 @@ fn intent(status: &str) -> String {
     .to_string()
 }
 
-fn error(code: &str) -> String {
+pub fn error(code: &str) -> String {
     json!({"error": {"type": "api_error", "code": code, "message": "made up"}}).to_string()
 }
 
 /// A gateway that does as asked but for one act.
-fn usual(heard: &Heard, confirmed: bool) -> Act {
+pub fn usual(heard: &Heard, confirmed: bool) -> Act {
     let done = if confirmed {
         "succeeded"
     } else {
@@ -37,7 +36,7 @@ fn usual(heard: &Heard, confirmed: bool) -> Act {
     }
 }
 
-async fn charge_with(server: &Server) -> JobResult {
+pub async fn charge_with(server: &Server) -> JobResult {
     let key = "sk_test_1".into();
     let stripe = Stripe::new(key, Some(&server.url())).unwrap();
     let job = Job::new();
@@ -45,11 +44,8 @@ async fn charge_with(server: &Server) -> JobResult {
     let run = Run {
         gateway: &stripe,
         ledger: &ledger,
-        who: Who {
-            job: job.id,
-            dispatch: 1,
-            last: false,
-        },
+        who: job.who(),
+        cancelled: &CancellationToken::new(),
     };
     let Work::Charge(payload) = charge("pm_card_visa") else {
         unreachable!()
@@ -59,7 +55,7 @@ async fn charge_with(server: &Server) -> JobResult {
 
 type Row = (Act, Option<(ErrorClass, &'static str)>);
 
-fn with(status: u16, header: (&'static str, &'static str), code: &str) -> Act {
+pub fn with(status: u16, header: (&'static str, &'static str), code: &str) -> Act {
     Act::Say {
         status,
         headers: vec![header],
@@ -117,6 +113,21 @@ fn answers() -> Vec<Row> {
             with(429, ("Stripe-Should-Retry", "false"), "never"),
             Some((Permanent, "never")),
         ),
+        // Something in between, or another server: no word of the gateway's about the payment.
+        (
+            Act::say(400, "<html>"),
+            Some((Unavailable, "gateway_protocol")),
+        ),
+        (
+            Act::say(404, "<html>"),
+            Some((Unavailable, "gateway_protocol")),
+        ),
+        (
+            Act::say(405, r#"{"message": "no route"}"#),
+            Some((Unavailable, "gateway_protocol")),
+        ),
+        (Act::say(413, ""), Some((Unavailable, "gateway_protocol"))),
+        (Act::say(424, error("down")), Some((Unavailable, "down"))),
         (Act::say(302, ""), Some((Unavailable, "gateway_protocol"))),
         (
             Act::say(200, "<html>"),
@@ -131,7 +142,7 @@ fn answers() -> Vec<Row> {
     ]
 }
 
-fn ended(end: &JobResult) -> Option<(ErrorClass, &str)> {
+pub fn ended(end: &JobResult) -> Option<(ErrorClass, &str)> {
     let error = end.as_ref().err()?.error();
     Some((error.class, &error.code))
 }
@@ -254,80 +265,4 @@ async fn nobody_at_the_other_end_is_an_outage() {
         .unwrap_err();
     assert_eq!(error.code, "gateway_connect");
     drop(server);
-}
-
-#[tokio::test]
-async fn retry_after_is_honoured() {
-    let server = Server::start(|heard| {
-        if heard.line.contains("/confirm") {
-            with(429, ("Retry-After", "7"), "rate_limit")
-        } else {
-            usual(heard, false)
-        }
-    })
-    .await;
-    let failure = charge_with(&server).await.unwrap_err();
-    let expected = longshore::job::Failure::retry("rate_limit", failure.error().message.clone());
-    assert_eq!(failure, expected.after(Duration::from_secs(7)));
-}
-
-#[tokio::test]
-async fn the_requests_are_what_the_gateway_documents() {
-    let server = Server::start(|heard| usual(heard, false)).await;
-    charge_with(&server).await.unwrap();
-    let heard = server.heard();
-    assert_eq!(heard.len(), 2, "{heard:?}");
-    for request in &heard {
-        assert_eq!(request.header("authorization"), Some("Bearer sk_test_1"));
-        assert!(request.header("stripe-version").is_some());
-    }
-    let key = |n: usize| heard[n].header("idempotency-key").unwrap();
-    assert_eq!(key(0), "longshore:order-1:create:1");
-    assert_eq!(key(1), "longshore:order-1:confirm:1");
-    for field in [
-        "amount=4200",
-        "currency=eur",
-        "payment_method=pm_card_visa",
-        "payment_method_types%5B%5D=card",
-        "metadata%5Blongshore_reference%5D=order-1",
-        "metadata%5Blongshore_job%5D=",
-    ] {
-        assert!(heard[0].body.contains(field), "{field}: {}", heard[0].body);
-    }
-    assert!(!heard[0].body.contains("confirm"), "{}", heard[0].body);
-    assert_eq!(heard[1].body, "");
-}
-
-#[tokio::test]
-async fn spent_keys_are_renewed() {
-    let server = Server::start(|heard| {
-        // As the gateway replays its first answer.
-        if heard.header("idempotency-key") == Some("longshore:order-1:create:1") {
-            Act::say(500, "")
-        } else {
-            usual(heard, false)
-        }
-    })
-    .await;
-    let key = "sk_test_1".into();
-    let stripe = Stripe::new(key, Some(&server.url())).unwrap();
-    let (books, job) = (std::sync::Arc::default(), Job::new());
-    let Work::Charge(payload) = charge("pm_card_visa") else {
-        unreachable!()
-    };
-    let mut ends = Vec::new();
-    for dispatch in 1..=2 {
-        let ledger = MemoryLedger::claim(&books, job.id);
-        let run = Run {
-            gateway: &stripe,
-            ledger: &ledger,
-            who: Who {
-                job: job.id,
-                dispatch,
-                last: false,
-            },
-        };
-        ends.push(ended(&run.charge(&payload).await).map(|(class, _)| class));
-    }
-    assert_eq!(ends, [Some(Unavailable), None]);
 }

@@ -4,13 +4,16 @@ use serde_json::{Value, json};
 
 use crate::support::dir::TestDir;
 use crate::support::http::Api;
-use crate::support::program::{Program, free_port, longshore};
+use crate::support::program::{Launch, Program, free_port, longshore};
 use crate::support::wait::{PATIENCE, until};
 
 async fn dev(dir: &TestDir) -> (Program, Api) {
+    started(longshore(["dev"]).within(dir.path())).await
+}
+
+pub async fn started(dev: Launch) -> (Program, Api) {
     let port = free_port();
-    let process = longshore(["dev"])
-        .within(dir.path())
+    let process = dev
         .env("LONGSHORE_LISTEN", format!("127.0.0.1:{port}"))
         .start();
     let api = Api::new(format!("http://127.0.0.1:{port}"));
@@ -23,7 +26,7 @@ async fn dev(dir: &TestDir) -> (Program, Api) {
 }
 
 /// The job's result, or the code of its error, once it has ended.
-async fn end(api: &Api, kind: &str, payload: Value) -> Value {
+pub async fn end(api: &Api, kind: &str, payload: Value) -> Value {
     let body = json!({"kind": kind, "payload": payload});
     let job = api.post("/v1/jobs", &body).await.expect(202);
     let path = format!("/v1/jobs/{}?wait=30s", job["id"].as_str().unwrap());

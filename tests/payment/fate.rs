@@ -41,6 +41,11 @@ pub struct Fate {
     pub thaw: CancellationToken,
     /// What happens at the gateway's call of this number.
     pub mishap: Option<(usize, Mishap)>,
+    /// The ledger's call of this number is done, and its answer lost.
+    pub lost_commit: Option<usize>,
+    commits: AtomicUsize,
+    /// Fires when the run is to stop.
+    pub cancelled: CancellationToken,
     /// What happens at every call of this name.
     pub always: Option<(&'static str, Mishap)>,
 }
@@ -71,6 +76,13 @@ impl Fate {
         })
     }
 
+    pub fn losing_commit(call: usize) -> Arc<Self> {
+        Arc::new(Self {
+            lost_commit: Some(call),
+            ..Self::default()
+        })
+    }
+
     /// Dies or freezes at this point, and is told this at every call of that name.
     pub fn stopping_amid(point: usize, name: &'static str, mishap: Mishap) -> Arc<Self> {
         Arc::new(Self {
@@ -85,6 +97,10 @@ impl Fate {
             self.stopped.cancel();
             self.thaw.cancelled().await;
         }
+    }
+
+    fn loses(&self) -> bool {
+        self.lost_commit == Some(self.commits.fetch_add(1, Ordering::SeqCst))
     }
 
     fn mishap(&self, name: &str) -> Option<Mishap> {
@@ -117,6 +133,7 @@ fn error(mishap: Mishap) -> GatewayError {
         advice,
         status: Some(status),
         after: Some(Duration::from_secs(1)),
+        replayed: false,
     }
 }
 
@@ -185,6 +202,12 @@ macro_rules! step {
         $self.fate.point().await;
         let answer = $call.await;
         $self.fate.point().await;
+        if $self.fate.loses() {
+            return Err(Failure::unavailable(
+                "database_unavailable",
+                "cut by the test",
+            ));
+        }
         answer
     }};
 }
@@ -201,6 +224,10 @@ impl<L: Ledger> Ledger for Desk<L> {
 
     async fn settle(&self, payment: &Payment, result: Value) -> Result<Option<Done>, Failure> {
         step!(self, self.ledger.settle(payment, result))
+    }
+
+    async fn orphans(&self, limit: i64) -> Result<Vec<Payment>, Failure> {
+        step!(self, self.ledger.orphans(limit))
     }
 
     async fn enter_refund(&self, request: &RefundRequest<'_>) -> Result<Admission, Failure> {

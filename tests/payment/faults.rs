@@ -4,172 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use crate::gateway::{BadLine, KEY, LocalStripe};
-use crate::support::dir::TestDir;
-use crate::support::http::Api;
-use crate::support::program::{Launch, Program, free_port, longshore};
-use crate::support::rabbit::Rabbit;
-use crate::support::shared::Database;
-use crate::support::wait::{PATIENCE, until};
+use crate::gateway::Seen;
+use crate::support::program::Program;
+use crate::till::{PaymentColumns, Till};
 
 const CHARGES: usize = 2000;
 const AMOUNT: u64 = 4200;
 
-const QUEUES: &str = r#"
-[queues.payment]
-kinds = ["payment.charge", "payment.refund"]
-concurrency = 32
-prefetch = 64
-timeout = "3m"
-[queues.payment.retry]
-max_attempts = 20
-initial = "200ms"
-max = "2s"
-[queues.payment.breaker]
-cooldown = "500ms"
-"#;
-
-/// An intake and payment workers, all processes, and their gateway.
-pub struct Till {
-    rabbit: Rabbit,
-    database: Database,
-    dir: TestDir,
-    pub api: Api,
-    pub gateway: LocalStripe,
-    line: BadLine,
-    _intake: Option<Program>,
-}
-
-impl Till {
-    pub async fn open() -> Self {
-        let (rabbit, database, gateway) =
-            tokio::join!(Rabbit::start(), Database::create(), LocalStripe::start());
-        let line = BadLine::to(&gateway).await;
-        let dir = TestDir::new("till");
-        std::fs::write(dir.join("queues.toml"), QUEUES).unwrap();
-        let port = free_port();
-        let mut till = Self {
-            api: Api::new(format!("http://127.0.0.1:{port}")),
-            _intake: None,
-            rabbit,
-            database,
-            dir,
-            gateway,
-            line,
-        };
-        let mut migrate = till.launch(&["migrate"]).start();
-        assert!(migrate.wait_exit(PATIENCE).await.success());
-        let listen = format!("127.0.0.1:{port}");
-        let intake = till.launch(&["intake"]).env("LONGSHORE_LISTEN", listen);
-        till._intake = Some(intake.start());
-        ready(port).await;
-        till
-    }
-
-    fn launch(&self, arguments: &[&str]) -> Launch {
-        longshore(arguments)
-            .env("DATABASE_URL", self.database.url())
-            .env("AMQP_URL", self.rabbit.url())
-            .env("LONGSHORE_QUEUES", self.dir.join("queues.toml"))
-            .env("STRIPE_API_KEY", KEY)
-            .env("STRIPE_API_BASE", &self.line.url)
-            .env("LONGSHORE_LOG", "warn,longshore::worker=error")
-    }
-
-    async fn worker(&self) -> Program {
-        self.worker_at(&self.line.url).await
-    }
-
-    /// A worker that knows the gateway by that address.
-    pub async fn worker_at(&self, base: &str) -> Program {
-        let port = free_port();
-        let worker = self
-            .launch(&["work", "payment"])
-            .env("STRIPE_API_BASE", base)
-            .env("LONGSHORE_HEALTH_LISTEN", format!("127.0.0.1:{port}"))
-            .start();
-        ready(port).await;
-        worker
-    }
-
-    pub async fn submit(&self, kind: &str, payloads: Vec<Value>) -> Vec<String> {
-        let submitted = stream::iter(payloads).map(|payload| {
-            let body = json!({"kind": kind, "payload": payload});
-            async move {
-                let job = self.api.post("/v1/jobs", &body).await.expect(202);
-                job["id"].as_str().unwrap().to_owned()
-            }
-        });
-        submitted.buffer_unordered(16).collect().await
-    }
-
-    /// The jobs once they have all come to an end.
-    pub async fn ended(&self, ids: &[String]) -> Vec<Value> {
-        let ending = stream::iter(ids).map(|id| async move {
-            until(&format!("{id} has ended"), PATIENCE * 3, async || {
-                let path = format!("/v1/jobs/{id}?wait=30s");
-                let job = self.api.get(&path).await.expect(200);
-                job["finished_at"].is_string().then_some(job)
-            })
-            .await
-        });
-        ending.buffered(16).collect().await
-    }
-
-    async fn payments(&self) -> Vec<PaymentColumns> {
-        let mut connection = PgConnection::connect(self.database.url()).await.unwrap();
-        let rows = sqlx::query_as(
-            "SELECT reference, state, intent, charge, code, refunded FROM longshore.payments",
-        )
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
-        connection.close().await.unwrap();
-        rows
-    }
-
-    /// What `doctor` finds of the payments.
-    async fn balance(&self) -> (String, String) {
-        let mut doctor = self.launch(&["doctor", "--json"]).start();
-        doctor.wait_exit(PATIENCE).await;
-        let stdout = doctor.stdout();
-        let findings = stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap());
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        findings
-            .filter(|finding: &Value| finding["check"] == "payments")
-            .map(|finding| (text(&finding["status"]), text(&finding["detail"])))
-            .next()
-            .expect("a finding about the payments")
-    }
-}
-
-#[derive(Debug, sqlx::FromRow)]
-struct PaymentColumns {
-    reference: String,
-    state: String,
-    intent: Option<String>,
-    charge: Option<String>,
-    code: Option<String>,
-    refunded: i64,
-}
-
-async fn ready(port: u16) {
-    let health = Api::new(format!("http://127.0.0.1:{port}"));
-    until("the process is ready", PATIENCE, async || {
-        let status = health.status("/readyz").await?;
-        status.is_success().then_some(())
-    })
-    .await;
-}
-
 fn reference(n: usize) -> String {
     format!("order-{n}")
+}
+
+/// How much the charge of this number is, and in what.
+fn price(n: usize) -> (i64, &'static str) {
+    let currency = ["eur", "usd", "jpy"][n % 3];
+    (i64::try_from(100 + n).unwrap(), currency)
 }
 
 /// What the charge of this number is paid with, and the code that it is refused with.
@@ -188,6 +40,7 @@ async fn troubled(till: &Till, workers: &mut Vec<Program>) {
     for round in 0..6_u64 {
         tokio::time::sleep(Duration::from_millis(1500 + 370 * round)).await;
         let at = usize::try_from(round).unwrap() % 2;
+        till.at_work().await;
         if round == 3 {
             workers[at].freeze();
         } else {
@@ -210,8 +63,9 @@ async fn each_reference_is_charged_once_over_a_bad_line_by_workers_that_are_kill
     let asks = till.gateway.payment_method("4000002500003155").await;
     let mut workers = vec![till.worker().await, till.worker().await];
     let payload = |n: usize| {
+        let (amount, currency) = price(n);
         json!({
-            "amount": AMOUNT, "currency": "eur", "reference": reference(n),
+            "amount": amount, "currency": currency, "reference": reference(n),
             "payment_method": method(n, &asks).0,
         })
     };
@@ -248,6 +102,20 @@ async fn each_reference_is_charged_once_over_a_bad_line_by_workers_that_are_kill
         .collect();
     assert_eq!(paid, ours, "the gateway's charges are those in the table");
 
+    let by_intent: BTreeMap<String, Seen> = rows
+        .iter()
+        .filter(|row| row.state == "succeeded")
+        .map(|row| {
+            let seen = (row.amount, row.currency.clone(), row.reference.clone());
+            (row.intent.clone().unwrap(), seen)
+        })
+        .collect();
+    assert_eq!(
+        till.gateway.paid().await,
+        by_intent,
+        "each intent is for its own reference, of its amount and currency"
+    );
+
     let by_reference: BTreeMap<&str, &PaymentColumns> = rows
         .iter()
         .map(|row| (row.reference.as_str(), row))
@@ -261,6 +129,7 @@ async fn each_reference_is_charged_once_over_a_bad_line_by_workers_that_are_kill
             "succeeded"
         };
         assert_eq!(row.state, expected, "{row:?}");
+        assert_eq!((row.amount, row.currency.as_str()), price(n), "{row:?}");
         assert_eq!(row.code.as_deref(), refused, "{row:?}");
     }
     for job in &jobs {
@@ -304,7 +173,7 @@ async fn refunds_over_a_bad_line_give_back_what_the_table_says() {
         till.ended(&ids).await
     };
     let killing = async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        till.at_work().await;
         workers[0].kill9();
         workers.push(till.worker().await);
     };

@@ -16,6 +16,8 @@ use crate::support::program::{Program, program};
 use crate::support::wait::PATIENCE;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/payment/gateway.py");
+/// How late a request comes that was given up.
+const LATE: Duration = Duration::from_millis(1500);
 pub const KEY: &str = "sk_test_12345";
 
 pub struct LocalStripe {
@@ -91,6 +93,36 @@ impl LocalStripe {
     }
 }
 
+/// A payment as the gateway has it: amount, currency, reference.
+pub type Seen = (i64, String, String);
+
+impl LocalStripe {
+    /// What it knows of each intent that was charged, by the intent's id.
+    pub async fn paid(&self) -> BTreeMap<String, Seen> {
+        let mut references: BTreeMap<String, String> = BTreeMap::new();
+        for intent in self.all("payment_intents").await {
+            let reference = intent["metadata"]["longshore_reference"].as_str().unwrap();
+            references.insert(
+                intent["id"].as_str().unwrap().to_owned(),
+                reference.to_owned(),
+            );
+        }
+        let mut paid = BTreeMap::new();
+        for charge in self.all("charges").await {
+            if charge["status"] == "succeeded" {
+                let intent = charge["payment_intent"].as_str().unwrap();
+                let seen = (
+                    charge["amount"].as_i64().unwrap(),
+                    charge["currency"].as_str().unwrap().to_owned(),
+                    references[intent].clone(),
+                );
+                paid.insert(intent.to_owned(), seen);
+            }
+        }
+        paid
+    }
+}
+
 /// A proxy that loses requests and answers, delays, and answers by itself. What it does is the
 /// same in every run, request by request.
 pub struct BadLine {
@@ -154,7 +186,14 @@ impl Line {
                 self.mishaps.fetch_add(1, Ordering::SeqCst);
             }
             match fate {
-                0..8 => return Ok(()),
+                0..6 => return Ok(()),
+                // The client has long given up, and asked again, when it arrives.
+                6..8 => {
+                    drop(stream);
+                    tokio::time::sleep(LATE).await;
+                    self.forward(&heard).await;
+                    return Ok(());
+                }
                 8..20 => {
                     self.forward(&heard).await;
                     return Ok(());
@@ -185,15 +224,16 @@ impl Line {
         let mut words = heard.line.split(' ');
         let method = words.next().unwrap().parse().unwrap();
         let url = format!("{}{}", self.target, words.next().unwrap());
-        let response = self
+        let mut request = self
             .http
             .request(method, url)
             .header("authorization", heard.header("authorization").unwrap())
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(heard.body.clone())
-            .send()
-            .await
-            .unwrap();
+            .body(heard.body.clone());
+        if let Some(key) = heard.header("idempotency-key") {
+            request = request.header("idempotency-key", key);
+        }
+        let response = request.send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 }

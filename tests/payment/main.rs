@@ -17,6 +17,8 @@ mod payment;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod balance;
 mod bench;
 mod classes;
 mod embedded;
@@ -24,8 +26,11 @@ mod fate;
 mod faults;
 mod gateway;
 mod memory;
+mod orphans;
 mod outage;
 mod protocol;
 mod refunds;
+mod requests;
 mod scripted;
+mod till;
 mod zombies;

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -14,6 +14,10 @@ pub struct Books {
     pub refunds: HashMap<JobId, RefundRow>,
     epochs: HashMap<JobId, u32>,
     pub succeeded: HashMap<JobId, Value>,
+    /// Jobs that came to another end than success.
+    pub ended: HashSet<JobId>,
+    /// The column of that name, by reference.
+    pub refunded: HashMap<String, u64>,
 }
 
 /// A ledger in memory, held to the same contract as the one in the database: every change is
@@ -31,8 +35,10 @@ impl MemoryLedger {
         let mut held = books.lock().unwrap();
         let epoch = held.epochs.entry(job).or_default();
         *epoch += 1;
+        let epoch = *epoch;
+        held.ended.remove(&job);
         Self {
-            epoch: *epoch,
+            epoch,
             books: books.clone(),
             job,
         }
@@ -40,11 +46,17 @@ impl MemoryLedger {
 
     fn fenced(&self) -> Result<MutexGuard<'_, Books>, Failure> {
         let books = self.books.lock().unwrap();
-        let ended = books.succeeded.contains_key(&self.job);
+        let ended = !books.alive(self.job);
         if ended || books.epochs[&self.job] != self.epoch {
             return Err(Failure::retry("claim_lost", "not this run's any more"));
         }
         Ok(books)
+    }
+}
+
+impl Books {
+    fn alive(&self, job: JobId) -> bool {
+        !self.ended.contains(&job) && !self.succeeded.contains_key(&job)
     }
 }
 
@@ -93,6 +105,13 @@ impl Ledger for MemoryLedger {
         Done::with(result).map(Some)
     }
 
+    async fn orphans(&self, _limit: i64) -> Result<Vec<Payment>, Failure> {
+        let books = self.fenced()?;
+        let orphaned =
+            |row: &&Payment| row.is_unfinished() && row.intent.is_some() && !books.alive(row.job);
+        Ok(books.payments.values().filter(orphaned).cloned().collect())
+    }
+
     async fn enter_refund(&self, request: &RefundRequest<'_>) -> Result<Admission, Failure> {
         let mut books = self.fenced()?;
         let Some(payment) = books.payments.get(request.reference).cloned() else {
@@ -106,7 +125,8 @@ impl Ledger for MemoryLedger {
             .filter(|row| row.state != RefundState::Refused)
             .map(|row| row.amount)
             .sum();
-        let admission = admit(payment, existing.clone(), taken, request);
+        let alive = books.alive(payment.job);
+        let admission = admit(payment, existing.clone(), taken, alive, request);
         if let Admission::Entered(payment, mut row) = admission {
             if existing.as_ref() != Some(&row) {
                 row.version += i32::from(existing.is_some());
@@ -130,6 +150,7 @@ impl Ledger for MemoryLedger {
         if !write_refund(&mut books, refund) {
             return Ok(None);
         }
+        *books.refunded.entry(refund.reference.clone()).or_default() += refund.amount;
         books.succeeded.insert(self.job, result.clone());
         Done::with(result).map(Some)
     }

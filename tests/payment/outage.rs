@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::faults::Till;
 use crate::support::door::Door;
 use crate::support::wait::{PATIENCE, until};
+use crate::till::Till;
 
 const CHARGES: usize = 300;
 const OUTAGE: Duration = Duration::from_secs(15);

@@ -1,9 +1,9 @@
-use crate::bench::{Bench, Job, REFERENCE, charge, code, ends};
+use crate::bench::{Bench, Job, REFERENCE, charge, charge_of, code, ends};
 use crate::fate::{Fate, Mishap};
-use crate::payment::PaymentState;
+use crate::payment::{Order, PaymentState};
 
 /// Every kind of payment, with what it ends in.
-const ENDS: [(&str, &str); 11] = [
+const ENDS: [(&str, &str); 12] = [
     ("pm_card_visa", "succeeded"),
     ("pm_card_visa_chargeDeclined", "generic_decline"),
     (
@@ -17,6 +17,7 @@ const ENDS: [(&str, &str); 11] = [
     ("pm_sandbox_timeout", "succeeded"),
     ("pm_sandbox_error", "succeeded"),
     ("pm_sandbox_cut", "succeeded"),
+    ("pm_sandbox_error_charged", "succeeded"),
     ("pm_nobody_knows", "resource_missing"),
 ];
 
@@ -28,6 +29,79 @@ async fn every_test_card_ends_as_it_should() {
         assert_eq!(code(&end), expected, "{method}");
         bench.assert_true(method, &end).await;
     }
+}
+
+/// Stripe's names of payment methods for tests, and what each ends in.
+const STRIPES: [(&str, &str); 28] = [
+    ("pm_card_mastercard_prepaid", "succeeded"),
+    ("pm_card_gb", "succeeded"),
+    ("pm_card_jp", "succeeded"),
+    ("pm_card_bypassPending", "succeeded"),
+    ("pm_card_createDispute", "succeeded"),
+    ("pm_card_riskLevelElevated", "succeeded"),
+    ("pm_card_cvcCheckFail", "succeeded"),
+    ("pm_card_avsFail", "succeeded"),
+    ("pm_card_refundFail", "succeeded"),
+    ("pm_card_pendingRefund", "succeeded"),
+    ("pm_card_visa_chargeDeclined", "generic_decline"),
+    (
+        "pm_card_visa_chargeDeclinedInsufficientFunds",
+        "insufficient_funds",
+    ),
+    ("pm_card_visa_chargeDeclinedLostCard", "lost_card"),
+    ("pm_card_visa_chargeDeclinedStolenCard", "stolen_card"),
+    ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+    ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
+    ("pm_card_chargeDeclinedProcessingError", "processing_error"),
+    (
+        "pm_card_visa_chargeDeclinedVelocityLimitExceeded",
+        "card_velocity_exceeded",
+    ),
+    ("pm_card_chargeDeclinedFraudulent", "fraudulent"),
+    ("pm_card_chargeCustomerFail", "generic_decline"),
+    ("pm_card_radarBlock", "fraudulent"),
+    ("pm_card_riskLevelHighest", "fraudulent"),
+    ("pm_card_authenticationRequired", "requires_action"),
+    ("pm_card_authenticationRequiredOnSetup", "requires_action"),
+    (
+        "pm_card_authenticationRequiredSetupForOffSession",
+        "requires_action",
+    ),
+    ("pm_card_threeDSecure2Required", "requires_action"),
+    ("pm_card_threeDSecureRequired", "requires_action"),
+    (
+        "pm_card_threeDSecureRequiredChargeDeclined",
+        "requires_action",
+    ),
+];
+
+#[tokio::test]
+async fn the_sandbox_knows_stripes_test_payment_methods() {
+    let bench = Bench::new();
+    for (n, (method, expected)) in STRIPES.into_iter().enumerate() {
+        let work = charge_of(&format!("order-{n}"), method, 4200, "eur");
+        let end = bench.finish(Job::new(), &work).await;
+        assert_eq!(code(&end), expected, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_for_something_else_is_refused() {
+    let bench = Bench::new();
+    let mut order = Order {
+        amount: 4200,
+        currency: "eur".to_owned(),
+        payment_method: "pm_card_visa".to_owned(),
+        customer: None,
+        description: None,
+        metadata: std::collections::BTreeMap::new(),
+    };
+    let first = bench.gateway.create(&order, "key").await.unwrap();
+    assert_eq!(bench.gateway.create(&order, "key").await.unwrap(), first);
+    order.amount = 42;
+    let error = bench.gateway.create(&order, "key").await.unwrap_err();
+    assert_eq!(error.code, "idempotency_error");
+    assert!(error.spent_the_key());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,10 +216,6 @@ async fn a_mishap_at_any_call_ends_in_the_truth() {
                 let state = bench.books.lock().unwrap().payments[REFERENCE].state;
                 match &end {
                     Ok(_) => assert_eq!(state, PaymentState::Succeeded, "{what}"),
-                    // It died of a creation that was put off to the end: nothing to charge.
-                    Err(failure) if !ends(failure) => {
-                        assert_eq!(state, PaymentState::Open, "{what}");
-                    }
                     Err(_) => assert_eq!(state, PaymentState::Refused, "{what}"),
                 }
             }
@@ -193,18 +263,18 @@ async fn a_refusal_holds_for_others_and_a_job_that_is_sent_back_tries_again() {
             .clone()
     };
     let first = intent(&bench);
-    // Redelivered before its death was recorded: the same dispatch.
+    // Redelivered before its death was recorded, or put off: not sent back.
     let end = bench.run(job, &declined, &Fate::kind()).await;
     assert_eq!(code(&end), "generic_decline");
     let end = bench.run(Job::new(), &declined, &Fate::kind()).await;
     assert_eq!(code(&end), "generic_decline");
     assert_eq!(intent(&bench), first, "nobody asked for another try");
-    job.dispatch += 1;
+    job = job.sent_back();
     let end = bench.run(job, &declined, &Fate::kind()).await;
     assert_eq!(code(&end), "generic_decline");
     assert_ne!(intent(&bench), first);
     // Sent back with another card.
-    job.dispatch += 1;
+    job = job.sent_back();
     let end = bench.run(job, &charge("pm_card_visa"), &Fate::kind()).await;
     assert_eq!(code(&end), "succeeded");
     assert_eq!(bench.charged().await, 1);
@@ -221,11 +291,8 @@ async fn a_restart_of_the_sandbox_remembers_what_was_charged() {
         let run = crate::payment::Run {
             gateway: &sandbox,
             ledger: &ledger,
-            who: crate::payment::Who {
-                job: job.id,
-                dispatch: 1,
-                last: false,
-            },
+            who: job.who(),
+            cancelled: &tokio_util::sync::CancellationToken::new(),
         };
         let crate::bench::Work::Charge(payload) = &work else {
             unreachable!()

@@ -30,12 +30,17 @@ impl Run<'_> {
     }
 
     async fn turn(&self, charge: &ChargePayment, new: &Payment, row: Payment) -> Step {
-        if self.sent_back(&row) {
-            // What is sent back may have been edited: another card, say.
+        // A job that was edited (another card, say) must have been sent back.
+        let edited = row.fingerprint != new.fingerprint;
+        let mine = row.job == self.who.job;
+        if mine && row.state == PaymentState::Refused && (edited || self.sent_back(&row)) {
             self.ledger.change(&row.begun_anew(charge)).await?;
             return Ok(None);
         }
-        if row.fingerprint != new.fingerprint {
+        if edited && mine && row.is_unfinished() {
+            return self.supersede(charge, row).await;
+        }
+        if edited {
             return Err(reused(&row));
         }
         match row.state {
@@ -52,19 +57,30 @@ impl Run<'_> {
         }
     }
 
-    /// True if the job that was told of the refusal was sent back to try it again.
+    /// True if the job has failed since it was told of the refusal, and was sent back to try it
+    /// again.
     fn sent_back(&self, row: &Payment) -> bool {
-        row.state == PaymentState::Refused
-            && row.job == self.who.job
-            && row.dispatch.is_some_and(|told| self.who.dispatch > told)
+        row.told.is_some_and(|told| self.who.earlier > told)
+    }
+
+    /// Gives up what the job was before it was edited; the next turn finds how that ended.
+    async fn supersede(&self, charge: &ChargePayment, row: Payment) -> Step {
+        if row.intent.is_none() {
+            self.ledger.change(&row.begun_anew(charge)).await?;
+            return Ok(None);
+        }
+        match self.learn(row).await? {
+            true => Ok(None),
+            false => Err(unanswered()),
+        }
     }
 
     async fn refused(&self, row: Payment) -> Step {
         let refusal = row.refusal();
-        if row.job == self.who.job && row.dispatch.is_none() {
+        if row.job == self.who.job && row.told.is_none() {
             // Another job drove it to its end; its owner learns it now.
             let told = Payment {
-                dispatch: Some(self.who.dispatch),
+                told: Some(self.who.earlier),
                 ..row
             };
             if !self.ledger.change(&told).await? {
@@ -107,11 +123,14 @@ impl Run<'_> {
             Some(row) => row,
             None => return Ok(None),
         };
-        if error.code == "idempotency_error" {
+        if error.spent_the_key() {
             return Ok(None);
         }
         match error.advice {
             Advice::Declined | Advice::Permanent => self.refuse(row, decline(error)).await,
+            // No intent is named, so nothing can be charged. An end of the job that left the row
+            // as it is would leave it to nobody.
+            Advice::Retry if self.who.last => self.refuse(row, decline(error)).await,
             Advice::Retry | Advice::Unavailable => Err(self.failure(error)),
         }
     }
@@ -138,6 +157,7 @@ impl Run<'_> {
         if intent.status != IntentStatus::RequiresConfirmation {
             return self.settle(row, intent).await;
         }
+        self.still_wanted()?;
         match self
             .gateway
             .confirm(&intent.id, &key(&row, "confirm"))
@@ -183,7 +203,7 @@ impl Run<'_> {
                     state: PaymentState::Succeeded,
                     charge: intent.charge,
                     decline: None,
-                    dispatch: None,
+                    told: None,
                     ..row
                 };
                 let result = paid.result();
@@ -230,8 +250,7 @@ impl Run<'_> {
                 return Ok(None);
             }
         }
-        let message = "the bank has not answered yet";
-        Err(Failure::waiting("payment_processing", message, POLL))
+        Err(unanswered())
     }
 
     /// Remembers the reason before the intent is closed: afterwards the gateway may not know it
@@ -278,11 +297,11 @@ impl Run<'_> {
     }
 
     async fn refuse(&self, row: Payment, decline: Decline) -> Step {
-        let told = row.job == self.who.job;
+        let mine = row.job == self.who.job;
         let refused = Payment {
             state: PaymentState::Refused,
             decline: Some(decline),
-            dispatch: told.then_some(self.who.dispatch),
+            told: mine.then_some(self.who.earlier),
             ..row
         };
         match self.ledger.change(&refused).await? {
@@ -329,11 +348,16 @@ fn decline(error: &GatewayError) -> Decline {
 
 fn reused(row: &Payment) -> Failure {
     let message = format!(
-        "the reference `{}` belongs to another payment, that of job {}: a reference is charged \
-         once; use a new one",
+        "the reference `{}` was used for another payment, by job {}: a reference is charged once; \
+         use a new one",
         row.reference, row.job
     );
     Failure::permanent("reference_reused", message)
+}
+
+fn unanswered() -> Failure {
+    let message = "the bank has not answered yet";
+    Failure::waiting("payment_processing", message, POLL)
 }
 
 /// Never seen, and nothing to build a charge on: it is looked at again later.

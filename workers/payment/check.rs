@@ -63,19 +63,20 @@ fn check_amount(amount: u64, currency: Option<&str>, wrong: &mut Vec<Invalid>) {
         wrong.push(Invalid::new("/amount", message));
     }
     let Some(currency) = currency else { return };
-    let Some(counting) = Counting::of(&currency.to_ascii_lowercase()) else {
+    if Counting::of(&currency.to_ascii_lowercase()).is_none() {
         let message =
             format!("`{currency}` is no currency of ISO 4217; write its code, such as `eur`");
         wrong.push(Invalid::new("/currency", message));
         return;
-    };
-    if let Some(message) = misstep(amount, currency, counting) {
+    }
+    if let Some(message) = misstep(amount, currency) {
         wrong.push(Invalid::new("/amount", message));
     }
 }
 
 /// Why the gateway could not move exactly this amount, if it cannot.
-pub(crate) fn misstep(amount: u64, currency: &str, counting: Counting) -> Option<String> {
+pub(crate) fn misstep(amount: u64, currency: &str) -> Option<String> {
+    let counting = Counting::of(&currency.to_ascii_lowercase())?;
     if amount.is_multiple_of(counting.step()) {
         return None;
     }
@@ -86,8 +87,8 @@ pub(crate) fn misstep(amount: u64, currency: &str, counting: Counting) -> Option
              digit must be 0"
         ),
         _ => format!(
-            "is {amount}; {code} has no decimals but is counted in hundredths by the gateway: \
-             the last two digits must be 00"
+            "is {amount}; {code} has two decimals, but the gateway moves whole units of it: the \
+             last two digits must be 00"
         ),
     })
 }

@@ -1,16 +1,17 @@
 //! The currencies of ISO 4217 that money is paid in, and how the gateway counts them
 //! (Stripe, "Supported currencies": <https://docs.stripe.com/currencies>).
 
-/// How an amount of a currency is written.
+/// How many decimals an amount of a currency has by ISO 4217, and what the gateway makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counting {
     /// Hundredths; also where a country uses its coins in other parts.
     Hundredths,
     /// Whole units: there is nothing smaller.
     Units,
-    /// Hundredths by the gateway's convention, but there is nothing smaller than a whole unit:
-    /// a multiple of 100.
+    /// Whole units, which the gateway counts in hundredths for old customers' sake.
     UnitsAsHundredths,
+    /// Hundredths by ISO 4217 (its coin is a fifth), of which the gateway moves whole units alone.
+    HundredthsAsUnits,
     /// Thousandths, of which the gateway cannot move single ones: a multiple of 10.
     Thousandths,
 }
@@ -23,6 +24,8 @@ impl Counting {
             Some(Self::Units)
         } else if listed(UNITS_AS_HUNDREDTHS) {
             Some(Self::UnitsAsHundredths)
+        } else if listed(HUNDREDTHS_AS_UNITS) {
+            Some(Self::HundredthsAsUnits)
         } else if listed(THOUSANDTHS) {
             Some(Self::Thousandths)
         } else {
@@ -33,16 +36,36 @@ impl Counting {
     /// What an amount must be a multiple of.
     pub(crate) const fn step(self) -> u64 {
         match self {
-            Self::Hundredths | Self::Units => 1,
+            Self::Hundredths | Self::Units | Self::UnitsAsHundredths => 1,
             Self::Thousandths => 10,
-            Self::UnitsAsHundredths => 100,
+            Self::HundredthsAsUnits => 100,
+        }
+    }
+
+    /// The gateway's number for an amount in minor units.
+    pub(crate) const fn to_gateway(self, amount: u64) -> u64 {
+        match self {
+            Self::UnitsAsHundredths => amount.saturating_mul(100),
+            Self::HundredthsAsUnits => amount / 100,
+            _ => amount,
+        }
+    }
+
+    /// The amount in minor units for the gateway's number; a part of one counts as one.
+    pub(crate) const fn minor_units_of(self, number: u64) -> u64 {
+        match self {
+            Self::UnitsAsHundredths => number.div_ceil(100),
+            Self::HundredthsAsUnits => number.saturating_mul(100),
+            _ => number,
         }
     }
 }
 
-const UNITS: &str = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf";
+const UNITS: &str = "bif clp djf gnf jpy kmf krw pyg rwf vnd vuv xaf xof xpf";
 
 const UNITS_AS_HUNDREDTHS: &str = "isk ugx";
+
+const HUNDREDTHS_AS_UNITS: &str = "mga";
 
 const THOUSANDTHS: &str = "bhd iqd jod kwd lyd omr tnd";
 
@@ -68,8 +91,9 @@ mod tests {
             ("krw", Some(1)),
             ("kwd", Some(10)),
             ("bhd", Some(10)),
-            ("isk", Some(100)),
-            ("ugx", Some(100)),
+            ("isk", Some(1)),
+            ("ugx", Some(1)),
+            ("mga", Some(100)),
             ("xau", None),
             ("xxx", None),
             ("eu", None),
@@ -80,8 +104,33 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_is_the_same_money_on_both_sides() {
+        for (code, amount, number) in [
+            ("eur", 500, 500),
+            ("jpy", 500, 500),
+            ("kwd", 5000, 5000),
+            ("isk", 500, 50_000),
+            ("ugx", 500, 50_000),
+            ("mga", 500, 5),
+        ] {
+            let counting = Counting::of(code).unwrap();
+            assert_eq!(counting.to_gateway(amount), number, "{code}");
+            assert_eq!(counting.minor_units_of(number), amount, "{code}");
+        }
+        let isk = Counting::UnitsAsHundredths;
+        assert_eq!(isk.minor_units_of(101), 2, "a part counts as one");
+    }
+
+    #[test]
     fn every_code_is_listed_once() {
-        let all = [UNITS, UNITS_AS_HUNDREDTHS, THOUSANDTHS, HUNDREDTHS].join(" ");
+        let all = [
+            UNITS,
+            UNITS_AS_HUNDREDTHS,
+            HUNDREDTHS_AS_UNITS,
+            THOUSANDTHS,
+            HUNDREDTHS,
+        ]
+        .join(" ");
         let mut codes: Vec<&str> = all.split_ascii_whitespace().collect();
         let count = codes.len();
         codes.sort_unstable();

@@ -1,4 +1,6 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use longshore::config::{SettingError, WorkerSettings};
 use longshore::job::JobResult;
@@ -11,11 +13,16 @@ use super::run::{Run, Who};
 
 /// What `STRIPE_API_KEY` is for the built-in gateway.
 const SANDBOX: &str = "sandbox";
+/// How often a process looks at payments whose jobs have ended, in seconds.
+const LOOK_EVERY: u64 = 60;
 
 /// Where payments are made: what every payment job works with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Cashier {
     gateway: Arc<dyn Gateway>,
+    begun: Instant,
+    /// In seconds after it was begun: when payments whose jobs have ended are looked at again.
+    next_look: AtomicU64,
 }
 
 impl Cashier {
@@ -52,7 +59,42 @@ impl Cashier {
     }
 
     fn new(gateway: Arc<dyn Gateway>) -> Self {
-        Self { gateway }
+        Self {
+            gateway,
+            begun: Instant::now(),
+            next_look: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether this run is to learn what has become of others' payments. One of a process each
+    /// minute is; with no other payments there is nobody who waits for them.
+    fn looks_around(&self) -> bool {
+        let now = self.begun.elapsed().as_secs();
+        let next = self.next_look.load(Ordering::Relaxed);
+        let then = now.saturating_add(LOOK_EVERY);
+        let (relaxed, look) = (Ordering::Relaxed, &self.next_look);
+        now >= next && look.compare_exchange(next, then, relaxed, relaxed).is_ok()
+    }
+
+    /// A run of a job that may move money.
+    async fn run<'a>(&'a self, ledger: &'a SqlLedger<'a>, attempt: &'a Attempt) -> Run<'a> {
+        let run = Run {
+            gateway: &*self.gateway,
+            ledger,
+            who: Who::of(attempt),
+            cancelled: attempt.cancelled(),
+        };
+        if self.looks_around()
+            && let Err(failure) = run.catch_up().await
+        {
+            let error = failure.error();
+            tracing::warn!(
+                error.code = error.code,
+                error.message = error.message,
+                "payments whose jobs have ended could not be looked at"
+            );
+        }
+        run
     }
 }
 
@@ -69,12 +111,8 @@ impl Job for ChargePayment {
     }
 
     async fn run(self, cashier: &Cashier, attempt: &Attempt) -> JobResult {
-        let run = Run {
-            gateway: &*cashier.gateway,
-            ledger: &SqlLedger(attempt),
-            who: Who::of(attempt),
-        };
-        run.charge(&self).await
+        let ledger = SqlLedger(attempt);
+        cashier.run(&ledger, attempt).await.charge(&self).await
     }
 }
 
@@ -91,11 +129,7 @@ impl Job for RefundPayment {
     }
 
     async fn run(self, cashier: &Cashier, attempt: &Attempt) -> JobResult {
-        let run = Run {
-            gateway: &*cashier.gateway,
-            ledger: &SqlLedger(attempt),
-            who: Who::of(attempt),
-        };
-        run.refund(&self).await
+        let ledger = SqlLedger(attempt);
+        cashier.run(&ledger, attempt).await.refund(&self).await
     }
 }

@@ -44,28 +44,39 @@
 //! | `requires_action` | permanent | the bank wants to see the customer |
 //! | `reference_reused` | permanent | the reference belongs to another payment |
 //! | `payment_canceled` | permanent | somebody cancelled it at the gateway |
+//! | `payment_abandoned` | permanent | its job had ended, or was edited, before the card was charged |
 //! | the gateway's code (`resource_missing`) | permanent | another 4xx, or `Stripe-Should-Retry: false` |
 //! | `unknown_reference`, `not_charged` | permanent | a refund of what was never charged |
 //! | `refund_exceeds_charge`, `refund_failed` | permanent | a refund of more than is left; the bank could not |
+//! | `refund_reused` | permanent | the job was edited, and its refund as it was is done or under way |
+//! | `invalid_amount` | permanent | a refund of a part that the gateway cannot move in this currency |
 //! | `gateway_conflict`, `gateway_rate_limit`, or the gateway's | retried | 409, 429, or `Stripe-Should-Retry: true`; not before `Retry-After` |
-//! | `charge_unfinished` | retried | a refund while the charge is still on its way |
 //! | `gateway_connect`, `gateway_timeout`, `gateway_cut`, `gateway_protocol` | unavailable | no answer, or none of the gateway's |
 //! | `gateway_auth` | unavailable | 401, 403: a wrong key is an outage, whatever the answer advises |
 //! | `gateway_error` | unavailable | 5xx |
 //! | `payment_processing`, `refund_pending` | waiting | the bank has not answered: asked again every 5 s |
+//! | `charge_unfinished` | waiting | a refund while the charge is still on its way |
+//! | `payment_stopped` | waiting | the run was to stop (a shutdown, a cancellation) before money moved |
 //! | `payment_contended` | waiting | other jobs work on the same reference |
 //!
 //! "Unavailable" and "waiting" count no attempt. While money may have moved, no error ends the job:
 //! what would be its end is put off until the gateway has said what happened.
 //!
+//! A job can still end in another way: somebody cancels it while the bank takes its time, or it
+//! is cut off at the end of its time. Then its intent is read, and closed if it could still be
+//! charged, by whichever payment job of a process runs first in a minute, or at once by a refund
+//! of it; until then the balance names it.
+//!
 //! A second job with the same reference and the same fields gets what the first got. The first,
-//! sent back from the dead letters, tries again with a new intent (and the fields it then has).
+//! sent back from the dead letters, tries again with a new intent (and the fields it then has); if
+//! it was still on its way, its old intent is closed first.
 
 mod charge;
 mod check;
 mod currency;
 mod gateway;
 mod job;
+mod learn;
 mod ledger;
 mod payload;
 mod refund;
@@ -92,6 +103,13 @@ pub(crate) const TABLES: Migration = Migration {
     name: "payment 1",
     postgres: include_str!("migrations/0001_postgres.sql"),
     sqlite: include_str!("migrations/0001_sqlite.sql"),
+};
+
+/// What changed in them.
+pub(crate) const SENT_BACK: Migration = Migration {
+    name: "payment 2",
+    postgres: include_str!("migrations/0002_postgres.sql"),
+    sqlite: include_str!("migrations/0002_sqlite.sql"),
 };
 
 /// What was refunded is the sum of the refunds, and a charge that succeeded is recorded as one.

@@ -24,7 +24,7 @@ impl Run<'_> {
     pub(crate) async fn refund(&self, refund: &RefundPayment) -> JobResult {
         let request = RefundRequest {
             job: self.who.job,
-            dispatch: self.who.dispatch,
+            earlier: self.who.earlier,
             reference: &refund.reference,
             amount: refund.amount,
         };
@@ -33,6 +33,14 @@ impl Run<'_> {
                 Admission::Entered(payment, row) => (payment, row),
                 Admission::Unknown => return Err(unknown(refund)),
                 Admission::NotCharged(payment) => return Err(not_charged(&payment)),
+                Admission::Unfinished { payment, alive } => {
+                    self.charge_to_finish(payment, alive).await?;
+                    continue;
+                }
+                Admission::Reused(row) => return Err(reused(&row)),
+                Admission::Misstep(message) => {
+                    return Err(Failure::permanent("invalid_amount", message));
+                }
                 Admission::Exceeds { left, asked } => return Err(exceeds(left, asked)),
             };
             let step = match row.state {
@@ -45,6 +53,18 @@ impl Run<'_> {
             }
         }
         Err(Self::contended())
+    }
+
+    /// Waits for the charge, or learns what has become of it where no job of its own does.
+    async fn charge_to_finish(&self, payment: Payment, alive: bool) -> Result<(), Failure> {
+        if !alive && payment.intent.is_none() {
+            return Err(not_charged(&payment));
+        }
+        if !alive && self.learn(payment.clone()).await? {
+            return Ok(());
+        }
+        let message = format!("the payment `{}` is not made yet", payment.reference);
+        Err(Failure::waiting("charge_unfinished", message, POLL))
     }
 
     async fn give_back(&self, refund: &RefundPayment, payment: &Payment, row: RefundRow) -> Step {
@@ -64,12 +84,14 @@ impl Run<'_> {
         let order = RefundOrder {
             intent: intent.clone(),
             amount: row.amount,
+            currency: payment.currency.clone(),
             reason: refund.reason.map(super::payload::RefundReason::as_str),
             metadata: BTreeMap::from([
                 (JOB.to_owned(), row.tag()),
                 (REFERENCE.to_owned(), row.reference.clone()),
             ]),
         };
+        self.still_wanted()?;
         let key = format!("longshore:{}:refund:{}", row.job, row.generation);
         match self.gateway.refund(&order, &key).await {
             Ok(made) => self.settle_refund(payment, row, &made).await,
@@ -99,7 +121,7 @@ impl Run<'_> {
             }
             false => row,
         };
-        if error.code == "idempotency_error" {
+        if error.spent_the_key() {
             return Ok(None);
         }
         let left = payment.amount.saturating_sub(total(&made));
@@ -114,9 +136,9 @@ impl Run<'_> {
                 };
                 self.refuse_refund(row, decline).await
             }
-            // Another call with the same key is under way, and may yet give the money back.
-            Advice::Retry if error.status == Some(409) => Err(self.doubt(error)),
-            Advice::Retry | Advice::Unavailable => Err(self.failure(error)),
+            // Another call with the same key may be under way, of this run or of one before, and
+            // may yet give the money back.
+            Advice::Retry | Advice::Unavailable => Err(self.doubt(error)),
         }
     }
 
@@ -151,7 +173,7 @@ impl Run<'_> {
         let refused = RefundRow {
             state: RefundState::Refused,
             decline: Some(decline),
-            dispatch: self.who.dispatch,
+            told: self.who.earlier,
             ..row
         };
         match self.ledger.change_refund(&refused).await? {
@@ -195,12 +217,25 @@ fn unknown(refund: &RefundPayment) -> Failure {
 
 fn not_charged(payment: &Payment) -> Failure {
     let reference = &payment.reference;
-    if payment.state == PaymentState::Refused {
-        let message = format!("the payment `{reference}` was refused: nothing was charged");
-        return Failure::permanent("not_charged", message);
-    }
-    let message = format!("the payment `{reference}` is not made yet");
-    Failure::retry("charge_unfinished", message)
+    let why = match payment.state {
+        PaymentState::Refused => "was refused",
+        _ => "was given up",
+    };
+    let message = format!("the payment `{reference}` {why}: nothing was charged");
+    Failure::permanent("not_charged", message)
+}
+
+fn reused(row: &RefundRow) -> Failure {
+    let (amount, reference) = (row.amount, &row.reference);
+    let how = match row.state {
+        RefundState::Succeeded => "has given back",
+        _ => "is giving back",
+    };
+    let message = format!(
+        "this job {how} {amount} of `{reference}`, as it first said; for another refund submit a \
+         new job"
+    );
+    Failure::permanent("refund_reused", message)
 }
 
 fn exceeds(left: u64, asked: Option<u64>) -> Failure {

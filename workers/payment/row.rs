@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::gateway::Decline;
+use super::ledger::RefundRequest;
 use super::payload::ChargePayment;
 
 /// A row of `payments`.
@@ -23,9 +24,11 @@ pub(crate) struct Payment {
     pub(crate) generation: i32,
     /// Why it is refused, or is being closed.
     pub(crate) decline: Option<Decline>,
-    /// The dispatch at which `job` learned of the refusal. A later one was sent back by somebody
-    /// who wants it tried again.
-    pub(crate) dispatch: Option<i32>,
+    /// What `job` had failed before ([`Who::earlier`]) when it was told of the refusal. If that
+    /// is more by now, it was sent back by somebody who wants it tried again.
+    ///
+    /// [`Who::earlier`]: super::run::Who::earlier
+    pub(crate) told: Option<i32>,
     /// Raised by every change; a change names the version that it changes.
     pub(crate) version: i32,
 }
@@ -83,9 +86,14 @@ impl Payment {
             charge: None,
             generation: 1,
             decline: None,
-            dispatch: None,
+            told: None,
             version: 1,
         }
+    }
+
+    /// True until it is paid or refused.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        !matches!(self.state, PaymentState::Succeeded | PaymentState::Refused)
     }
 
     /// The same, begun anew with what is asked for now. Its intent is closed.
@@ -140,8 +148,10 @@ pub(crate) struct RefundRow {
     /// Of the idempotency keys.
     pub(crate) generation: i32,
     pub(crate) decline: Option<Decline>,
-    /// The dispatch at which this round began or was refused.
-    pub(crate) dispatch: i32,
+    /// What the job had failed before when this round was begun or refused.
+    pub(crate) told: i32,
+    /// What was asked for; all that was left, if it was not said.
+    pub(crate) asked: Option<u64>,
     pub(crate) version: i32,
 }
 
@@ -173,29 +183,40 @@ impl RefundState {
 }
 
 impl RefundRow {
-    pub(crate) fn new(job: JobId, reference: &str, amount: u64, dispatch: i32) -> Self {
+    /// A refund of `amount`, which is what was asked for or all that is left.
+    pub(crate) fn new(request: &RefundRequest<'_>, amount: u64) -> Self {
         Self {
-            job,
-            reference: reference.to_owned(),
+            job: request.job,
+            reference: request.reference.to_owned(),
             amount,
+            asked: request.amount,
             state: RefundState::Open,
             refund: None,
             round: 1,
             generation: 1,
             decline: None,
-            dispatch,
+            told: request.earlier,
             version: 1,
         }
     }
 
-    /// The same, begun anew after a refusal.
-    pub(crate) fn begun_anew(&self, amount: u64, dispatch: i32) -> Self {
+    /// The same job's, begun anew after a refusal, with what is asked for now.
+    pub(crate) fn begun_anew(&self, request: &RefundRequest<'_>, amount: u64) -> Self {
         Self {
             round: self.round.saturating_add(1),
             generation: self.generation.saturating_add(1),
             version: self.version,
-            ..Self::new(self.job, &self.reference, amount, dispatch)
+            ..Self::new(request, amount)
         }
+    }
+
+    /// True if this is not what the row was made for: the job was edited.
+    pub(crate) fn differs_from(&self, request: &RefundRequest<'_>) -> bool {
+        self.reference != request.reference
+            || match request.amount {
+                Some(amount) => amount != self.asked.unwrap_or(self.amount),
+                None => self.asked.is_some(),
+            }
     }
 
     /// By what the gateway's refunds of this round are known.

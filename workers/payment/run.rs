@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use longshore::job::{Failure, JobId};
 use longshore::worker::Attempt;
+use tokio_util::sync::CancellationToken;
 
 use super::gateway::{Advice, Gateway, GatewayError};
 use super::ledger::Ledger;
@@ -17,13 +18,17 @@ pub(crate) struct Run<'a> {
     pub(crate) gateway: &'a dyn Gateway,
     pub(crate) ledger: &'a dyn Ledger,
     pub(crate) who: Who,
+    /// Fires when nothing new may be begun.
+    pub(crate) cancelled: &'a CancellationToken,
 }
 
 /// Which run of which job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Who {
     pub(crate) job: JobId,
-    pub(crate) dispatch: i32,
+    /// How often it had failed when it was last sent back; see
+    /// [`Attempt::earlier_failures`](longshore::worker::Attempt::earlier_failures).
+    pub(crate) earlier: i32,
     /// A counted failure of this run is the job's end.
     pub(crate) last: bool,
 }
@@ -32,7 +37,7 @@ impl Who {
     pub(crate) fn of(attempt: &Attempt) -> Self {
         Self {
             job: attempt.job_id(),
-            dispatch: attempt.dispatch(),
+            earlier: attempt.earlier_failures().try_into().unwrap_or(i32::MAX),
             last: attempt.number() >= attempt.max_attempts(),
         }
     }
@@ -65,6 +70,18 @@ impl Run<'_> {
             Some(after) => failure.after(after),
             None => failure,
         }
+    }
+
+    /// No money moves for a run whose result nobody wants any more. What it finds out still counts.
+    ///
+    /// # Errors
+    /// When the run is to stop.
+    pub(super) fn still_wanted(&self) -> Result<(), Failure> {
+        if self.cancelled.is_cancelled() {
+            let message = "stopped before money moved";
+            return Err(Failure::waiting("payment_stopped", message, POLL));
+        }
+        Ok(())
     }
 
     /// Others change the row as fast as this run reads it.

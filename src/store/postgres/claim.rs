@@ -71,6 +71,7 @@ struct Row {
     epoch: i32,
     owner: Option<i64>,
     failures: i32,
+    recorded: i32,
     crashes: i32,
     max_attempts: Option<i32>,
     created_at: DateTime<Utc>,
@@ -130,7 +131,7 @@ async fn lock(
 ) -> Result<HashMap<JobId, Row>, Fault> {
     let ids: Vec<Uuid> = open.iter().map(|n| requests[*n].id.uuid()).collect();
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, state, dispatch, epoch, owner, failures, crashes, max_attempts,
+        "SELECT id, state, dispatch, epoch, owner, failures, recorded, crashes, max_attempts,
                 created_at, queued_at, now() AS now,
                 (extract(epoch FROM now() - postponed_since) * 1000000)::bigint AS postponed_for
          FROM longshore.live WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
@@ -164,6 +165,7 @@ impl Row {
             owner: process,
             epoch: self.epoch,
             failures: unsigned(self.failures),
+            earlier_failures: unsigned(self.recorded),
             crashes: unsigned(self.crashes),
             max_attempts: self.max_attempts.map(unsigned),
             created_at: self.created_at,

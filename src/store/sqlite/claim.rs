@@ -52,6 +52,7 @@ struct WonRow {
     dispatch: i32,
     epoch: i32,
     failures: u32,
+    recorded: u32,
     crashes: u32,
     max_attempts: Option<u32>,
     created_at: i64,
@@ -65,6 +66,7 @@ impl WonRow {
             owner,
             epoch: self.epoch,
             failures: self.failures,
+            earlier_failures: self.recorded.saturating_sub(self.failures),
             crashes: self.crashes,
             max_attempts: self.max_attempts,
             created_at: clock::moment(self.created_at)?,
@@ -85,7 +87,8 @@ pub(super) const TAKE: &str = "
            OR (+job.state = 2 AND +job.owner = ?2 AND +job.epoch = r.value ->> 2))
       AND EXISTS (SELECT 1 FROM process WHERE process.id = ?2 AND process.alive)
     RETURNING id, dispatch, epoch, failures, crashes, max_attempts, created_at, queued_at,
-              postponed_since";
+              postponed_since,
+              (SELECT coalesce(max(number), 0) FROM attempt WHERE attempt.job = job.id) AS recorded";
 
 /// One row at most for each job, even if several requests name it. The process must be alive
 /// under the same write lock that [`super::processes::bury`] takes.

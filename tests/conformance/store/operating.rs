@@ -55,6 +55,7 @@ pub(crate) async fn a_requeued_job_starts_over(world: &World) {
     assert_eq!(view.attempts().len(), 2, "the attempts stay on record");
     let again = world.won(id, 3).await;
     assert_eq!((again.failures, again.crashes), (0, 0));
+    assert_eq!((claimed.earlier_failures, again.earlier_failures), (0, 2));
     assert_eq!(again.epoch, claimed.epoch + 1);
     assert_eq!((again.max_attempts, again.postponed_for), (Some(2), None));
 }

@@ -152,6 +152,8 @@ fn take(row: &mut Row, now: Micros, process: ProcessId) -> Claimed {
         owner: process,
         epoch: row.epoch,
         failures: row.failures,
+        // No handler of the simulation asks how often it failed before it was sent back.
+        earlier_failures: 0,
         crashes: row.crashes,
         max_attempts: row.max_attempts,
         created_at: moment(row.created),

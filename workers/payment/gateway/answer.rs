@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::super::currency::Counting;
 use super::{Advice, Decline, GatewayError, Intent, IntentStatus, JOB, Refund, RefundStatus};
 
 /// An answer as it came.
@@ -34,7 +35,13 @@ impl Answer {
 
     fn error(&self) -> GatewayError {
         let body: ErrorBody = serde_json::from_slice(&self.body).unwrap_or_default();
-        let error = body.error;
+        let should_retry = self.header("stripe-should-retry");
+        let Some(error) = body.error.or_else(|| {
+            let said_by_status = !is_refusal(self.status) || should_retry.is_some();
+            said_by_status.then(ErrorObject::default)
+        }) else {
+            return self.foreign();
+        };
         let declined = self.status == 402;
         let code = if error.kind.as_deref() == Some("idempotency_error") {
             "idempotency_error".to_owned()
@@ -50,9 +57,19 @@ impl Answer {
         GatewayError {
             code,
             message: message.trim_end_matches([':', ' ']).to_owned(),
-            advice: advice(self.status, self.header("stripe-should-retry")),
+            advice: advice(self.status, should_retry),
             status: Some(self.status),
             after: self.after(),
+            replayed: self.header("idempotent-replayed") == Some("true"),
+        }
+    }
+
+    /// A refusal that is not the gateway's own: of something in between, or of a wrong address.
+    pub(super) fn foreign(&self) -> GatewayError {
+        let message = format!("{} was answered, and not by the gateway", self.status);
+        GatewayError {
+            status: Some(self.status),
+            ..GatewayError::unanswered("gateway_protocol", message)
         }
     }
 
@@ -90,7 +107,8 @@ pub(super) fn advice(status: u16, should_retry: Option<&str>) -> Advice {
         (400.., Some("false")) => Advice::Permanent,
         (400..=499, _) => match status {
             409 | 429 => Advice::Retry,
-            408 => Advice::Unavailable,
+            // What the gateway itself depends on is down (424).
+            408 | 424 => Advice::Unavailable,
             _ => Advice::Permanent,
         },
         // A redirect or another success than was asked for comes from something in between.
@@ -100,8 +118,12 @@ pub(super) fn advice(status: u16, should_retry: Option<&str>) -> Advice {
 
 #[derive(Debug, Default, Deserialize)]
 struct ErrorBody {
-    #[serde(default)]
-    error: ErrorObject,
+    error: Option<ErrorObject>,
+}
+
+/// Statuses that mean a refusal of this very request, if the gateway says so in its own words.
+const fn is_refusal(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 401 | 403 | 408 | 409 | 424 | 429)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,6 +133,12 @@ struct ErrorObject {
     code: Option<String>,
     decline_code: Option<String>,
     message: Option<String>,
+}
+
+/// What the gateway counts, in minor units of ISO 4217. A part of one, which we never ask for,
+/// counts as one: what is not there cannot be given back.
+fn minor_units(amount: u64, currency: &str) -> u64 {
+    Counting::of(currency).map_or(amount, |counting| counting.minor_units_of(amount))
 }
 
 /// `payment_intent`, as far as it matters.
@@ -142,11 +170,12 @@ impl Reference {
 
 impl From<IntentObject> for Intent {
     fn from(object: IntentObject) -> Self {
+        let currency = object.currency.to_ascii_lowercase();
         Self {
             status: IntentStatus::of(&object.status),
             id: object.id,
-            amount: object.amount,
-            currency: object.currency.to_ascii_lowercase(),
+            amount: minor_units(object.amount, &currency),
+            currency,
             charge: object.latest_charge.map(Reference::id),
             decline: object.last_payment_error.map(|error| Decline {
                 code: error
@@ -164,6 +193,7 @@ impl From<IntentObject> for Intent {
 pub(super) struct RefundObject {
     pub(super) id: String,
     amount: u64,
+    currency: String,
     status: Option<String>,
     metadata: Option<BTreeMap<String, String>>,
 }
@@ -176,8 +206,8 @@ impl From<RefundObject> for Refund {
                 Some("failed" | "canceled") => RefundStatus::Failed,
                 _ => RefundStatus::Pending,
             },
+            amount: minor_units(object.amount, &object.currency.to_ascii_lowercase()),
             id: object.id,
-            amount: object.amount,
             job: object
                 .metadata
                 .and_then(|mut metadata| metadata.remove(JOB)),
@@ -216,6 +246,7 @@ mod tests {
             (403, None, Unavailable),
             (401, Some("false"), Unavailable),
             (408, None, Unavailable),
+            (424, None, Unavailable),
             (500, None, Unavailable),
             (500, Some("true"), Retry),
             (500, Some("false"), Permanent),
@@ -247,10 +278,34 @@ mod tests {
         let found = error(402, &[], declined);
         assert_eq!(found.code, "insufficient_funds");
         assert!(found.message.contains("insufficient funds"));
-        assert_eq!(error(402, &[], "{}").code, "card_declined");
+        assert_eq!(error(402, &[], r#"{"error": {}}"#).code, "card_declined");
         assert_eq!(error(503, &[], "<html>").code, "gateway_error");
-        let spent = error(400, &[], r#"{"error": {"type": "idempotency_error"}}"#);
-        assert!(spent.spent_the_key());
+    }
+
+    #[test]
+    fn a_key_is_spent_only_when_the_gateway_says_so() {
+        let replayed = [("idempotent-replayed", "true")];
+        let reused = r#"{"error": {"type": "idempotency_error"}}"#;
+        assert!(error(400, &[], reused).spent_the_key());
+        assert!(error(500, &replayed, "").spent_the_key());
+        for status in [500, 502, 503, 504] {
+            assert!(!error(status, &[], "<html>").spent_the_key(), "{status}");
+        }
+        let declined = r#"{"error": {"code": "card_declined"}}"#;
+        assert!(!error(402, &replayed, declined).spent_the_key());
+    }
+
+    #[test]
+    fn a_refusal_without_the_gateways_words_is_somebody_elses() {
+        for status in [400, 402, 404, 405, 410, 413, 451] {
+            for body in ["", "<html>", "{}", r#"{"message": "no route"}"#] {
+                let found = error(status, &[], body);
+                assert_eq!(found.code, "gateway_protocol", "{status} {body}");
+                assert_eq!(found.advice, Advice::Unavailable, "{status} {body}");
+            }
+        }
+        let own = r#"{"error": {"code": "parameter_missing"}}"#;
+        assert_eq!(error(400, &[], own).advice, Advice::Permanent);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) struct GatewayError {
     pub(crate) status: Option<u16>,
     /// How long the gateway asks to be left alone.
     pub(crate) after: Option<Duration>,
+    /// True if the gateway says that this is its first answer to the idempotency key, once more.
+    pub(crate) replayed: bool,
 }
 
 /// What an error says about trying again. It says nothing about whether the money moved.
@@ -37,13 +39,18 @@ impl GatewayError {
             advice: Advice::Unavailable,
             status: None,
             after: None,
+            replayed: false,
         }
     }
 
     /// True if the gateway has spent the idempotency key on this: it would answer the same for a
     /// day, whatever has become of the reason, or it knows the key from another request.
+    ///
+    /// Only then may another key be used: the request of the first has come to its end. A 5xx
+    /// alone may be that of something in between, behind which the gateway is still at work.
     pub(crate) fn spent_the_key(&self) -> bool {
-        self.status.is_some_and(|status| status >= 500) || self.code == "idempotency_error"
+        let failed = self.status.is_some_and(|status| status >= 500);
+        (failed && self.replayed) || self.code == "idempotency_error"
     }
 
     /// True if the gateway knows no such object.

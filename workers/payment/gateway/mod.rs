@@ -56,6 +56,8 @@ pub(crate) struct RefundOrder {
     pub(crate) intent: String,
     /// In the minor unit.
     pub(crate) amount: u64,
+    /// ISO 4217, in lower case.
+    pub(crate) currency: String,
     pub(crate) reason: Option<&'static str>,
     pub(crate) metadata: BTreeMap<String, String>,
 }

@@ -7,6 +7,7 @@ use longshore::config::Secret;
 use reqwest::{Client, Method, RequestBuilder};
 use url::form_urlencoded::Serializer;
 
+use super::super::currency::Counting;
 use super::answer::{Answer, IntentObject, ListObject, RefundObject};
 use super::{Gateway, GatewayError, Intent, Order, Refund, RefundOrder};
 
@@ -91,6 +92,10 @@ impl Gateway for Stripe {
         let answer = self
             .post("payment_intents", order_form(order), Some(key))
             .await?;
+        if matches!(answer.status, 404 | 405) {
+            // Intents can always be made, unless it is not the gateway's API that is asked.
+            return Err(answer.foreign());
+        }
         Ok(answer.read::<IntentObject>()?.into())
     }
 
@@ -138,7 +143,7 @@ impl Gateway for Stripe {
 
 fn order_form(order: &Order) -> String {
     let mut form = Serializer::new(String::new());
-    form.append_pair("amount", &order.amount.to_string());
+    form.append_pair("amount", &gateway_units(order.amount, &order.currency));
     form.append_pair("currency", &order.currency);
     form.append_pair("payment_method", &order.payment_method);
     // Only what ends without the customer being sent somewhere.
@@ -158,7 +163,7 @@ fn order_form(order: &Order) -> String {
 fn refund_form(order: &RefundOrder) -> String {
     let mut form = Serializer::new(String::new());
     form.append_pair("payment_intent", &order.intent);
-    form.append_pair("amount", &order.amount.to_string());
+    form.append_pair("amount", &gateway_units(order.amount, &order.currency));
     if let Some(reason) = order.reason {
         form.append_pair("reason", reason);
     }
@@ -166,6 +171,14 @@ fn refund_form(order: &RefundOrder) -> String {
         form.append_pair(&format!("metadata[{key}]"), value);
     }
     form.finish()
+}
+
+/// As the gateway counts the currency, which is not always as ISO 4217 does.
+fn gateway_units(amount: u64, currency: &str) -> String {
+    let counting = Counting::of(currency);
+    counting
+        .map_or(amount, |counting| counting.to_gateway(amount))
+        .to_string()
 }
 
 fn refunds_query(intent: &str, after: Option<&str>) -> String {

@@ -16,7 +16,7 @@ pub(super) struct PaymentColumns {
     generation: i32,
     code: Option<String>,
     message: Option<String>,
-    dispatch: Option<i32>,
+    told: Option<i32>,
     version: i32,
 }
 
@@ -31,7 +31,8 @@ pub(super) struct RefundColumns {
     generation: i32,
     code: Option<String>,
     message: Option<String>,
-    dispatch: i32,
+    told: i32,
+    asked: Option<i64>,
     version: i32,
 }
 
@@ -50,7 +51,7 @@ impl TryFrom<PaymentColumns> for Payment {
             charge: row.charge,
             generation: row.generation,
             decline: decline(row.code, row.message),
-            dispatch: row.dispatch,
+            told: row.told,
             version: row.version,
         })
     }
@@ -69,10 +70,16 @@ impl TryFrom<RefundColumns> for RefundRow {
             round: row.round,
             generation: row.generation,
             decline: decline(row.code, row.message),
-            dispatch: row.dispatch,
+            told: row.told,
+            asked: asked(row.asked)?,
             version: row.version,
         })
     }
+}
+
+fn asked(amount: Option<i64>) -> Result<Option<u64>, Failure> {
+    let amount = amount.map(u64::try_from).transpose();
+    amount.map_err(|_| unreadable("asked"))
 }
 
 fn decline(code: Option<String>, message: Option<String>) -> Option<Decline> {

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::rows::{PaymentColumns, RefundColumns};
 use super::statements::{
-    ADD_REFUNDED, CHANGE, CHANGE_REFUND, ENTER, ENTER_REFUND, LOCK_PAYMENT, PAYMENT, REFUND, TAKEN,
+    ADD_REFUNDED, ALIVE, CHANGE, CHANGE_REFUND, ENTER, ENTER_REFUND, LOCK_PAYMENT, ORPHANS,
+    PAYMENT, REFUND, TAKEN,
 };
 use super::{Admission, Ledger, RefundRequest, admit};
 use crate::payment::row::{Payment, RefundRow};
@@ -84,6 +85,24 @@ impl Ledger for SqlLedger<'_> {
         tx.succeed(result).await.map(Some)
     }
 
+    async fn orphans(&self, limit: i64) -> Result<Vec<Payment>, Failure> {
+        let mut tx = self.0.transaction().await?;
+        let found: sqlx::Result<Vec<PaymentColumns>> = match tx.connection() {
+            Connection::Postgres(db) => {
+                let query = sqlx::query_as(ORPHANS.postgres).bind(limit);
+                query.fetch_all(db).await
+            }
+            Connection::Sqlite(db) => {
+                let query = sqlx::query_as(ORPHANS.sqlite).bind(limit);
+                query.fetch_all(db).await
+            }
+            _ => Ok(Vec::new()),
+        };
+        let found = found.map_err(|error| tx.failure(error))?;
+        tx.roll_back().await;
+        found.into_iter().map(Payment::try_from).collect()
+    }
+
     async fn enter_refund(&self, request: &RefundRequest<'_>) -> Result<Admission, Failure> {
         let mut tx = self.0.transaction().await?;
         let Some(payment) = row!(tx, PaymentColumns, LOCK_PAYMENT, request.reference)? else {
@@ -96,7 +115,10 @@ impl Ledger for SqlLedger<'_> {
             .transpose()?;
         let taken = row!(tx, (i64,), TAKEN, request.reference, &job)?.map_or(0, |(sum,)| sum);
         let taken = u64::try_from(taken).unwrap_or_default();
-        let admission = admit(payment.try_into()?, existing.clone(), taken, request);
+        let payment = Payment::try_from(payment)?;
+        let alive =
+            payment.is_unfinished() && row!(tx, Version, ALIVE, payment.job.to_string())?.is_some();
+        let admission = admit(payment, existing.clone(), taken, alive, request);
         match &admission {
             Admission::Entered(_, row) if Some(row) != existing.as_ref() => {
                 enter_refund(&mut tx, row, existing.is_none()).await?;
@@ -164,7 +186,7 @@ async fn write(tx: &mut Transaction, payment: &Payment) -> Result<bool, Failure>
         payment.generation,
         decline.map(|decline| storable(&decline.code)),
         decline.map(|decline| storable(&decline.message)),
-        payment.dispatch
+        payment.told
     )?;
     Ok(changed.is_some())
 }
@@ -185,8 +207,9 @@ async fn enter_refund(tx: &mut Transaction, row: &RefundRow, new: bool) -> Resul
         row.state.as_str(),
         row.round,
         row.generation,
-        row.dispatch,
-        row.version
+        row.told,
+        row.version,
+        row.asked.map(signed).transpose()?
     )?;
     Ok(())
 }
@@ -206,7 +229,9 @@ async fn write_refund(tx: &mut Transaction, row: &RefundRow) -> Result<bool, Fai
         row.generation,
         decline.map(|decline| storable(&decline.code)),
         decline.map(|decline| storable(&decline.message)),
-        row.dispatch
+        row.told,
+        &row.reference,
+        row.asked.map(signed).transpose()?
     )?;
     Ok(changed.is_some())
 }

@@ -24,7 +24,7 @@ pub(super) const ENTER: Statement = statement!(
 
 pub(super) const PAYMENT: Statement = statement!(
     "SELECT reference, job, fingerprint, amount, currency, state, intent, charge, generation,
-            code, message, dispatch, version FROM ",
+            code, message, told, version FROM ",
     "payments WHERE reference = $1"
 );
 
@@ -33,13 +33,13 @@ pub(super) const LOCK_PAYMENT: Statement = statement!(
     "UPDATE ",
     "payments SET refunded = refunded WHERE reference = $1
      RETURNING reference, job, fingerprint, amount, currency, state, intent, charge, generation,
-               code, message, dispatch, version"
+               code, message, told, version"
 );
 
 pub(super) const CHANGE: Statement = statement!(
     "UPDATE ",
     "payments SET fingerprint = $3, amount = $4, currency = $5, state = $6, intent = $7,
-         charge = $8, generation = $9, code = $10, message = $11, dispatch = $12,
+         charge = $8, generation = $9, code = $10, message = $11, told = $12,
          version = version + 1, updated_at = CURRENT_TIMESTAMP
      WHERE reference = $1 AND version = $2 RETURNING version"
 );
@@ -51,7 +51,7 @@ pub(super) const ADD_REFUNDED: Statement = statement!(
 );
 
 pub(super) const REFUND: Statement = statement!(
-    "SELECT job, reference, amount, state, refund, round, generation, code, message, dispatch,
+    "SELECT job, reference, amount, state, refund, round, generation, code, message, told, asked,
             version FROM ",
     "refunds WHERE job = $1"
 );
@@ -63,13 +63,37 @@ pub(super) const TAKEN: Statement = statement!(
 
 pub(super) const ENTER_REFUND: Statement = statement!(
     "INSERT INTO ",
-    "refunds (job, reference, amount, state, round, generation, dispatch, version)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING version"
+    "refunds (job, reference, amount, state, round, generation, told, version, asked)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING version"
 );
 
 pub(super) const CHANGE_REFUND: Statement = statement!(
     "UPDATE ",
     "refunds SET amount = $3, state = $4, refund = $5, round = $6, generation = $7, code = $8,
-         message = $9, dispatch = $10, version = version + 1, updated_at = CURRENT_TIMESTAMP
+         message = $9, told = $10, reference = $11, asked = $12, version = version + 1, updated_at = CURRENT_TIMESTAMP
      WHERE job = $1 AND version = $2 RETURNING version"
 );
+
+/// The state of the platform's job is asked for where the platform keeps it.
+pub(super) const ORPHANS: Statement = Statement {
+    postgres: "SELECT reference, job, fingerprint, amount, currency, state, intent, charge,
+                      generation, code, message, told, version
+               FROM longshore.payments p
+               WHERE state NOT IN ('succeeded', 'refused') AND intent IS NOT NULL
+                 AND updated_at < now() - interval '1 minute'
+                 AND NOT EXISTS (SELECT FROM longshore.live l WHERE l.id = p.job::uuid)
+               ORDER BY updated_at LIMIT $1",
+    sqlite: "SELECT reference, job, fingerprint, amount, currency, state, intent, charge,
+                    generation, code, message, told, version
+             FROM payments p
+             WHERE state NOT IN ('succeeded', 'refused') AND intent IS NOT NULL
+               AND updated_at < datetime('now', '-1 minute')
+               AND NOT EXISTS (SELECT 1 FROM job j
+                               WHERE j.id = unhex(replace(p.job, '-', '')) AND j.state < 4)
+             ORDER BY updated_at LIMIT $1",
+};
+
+pub(super) const ALIVE: Statement = Statement {
+    postgres: "SELECT 1 FROM longshore.live WHERE id = CAST($1 AS text)::uuid",
+    sqlite: "SELECT 1 FROM job WHERE id = unhex(replace($1, '-', '')) AND state < 4",
+};

@@ -26,6 +26,9 @@ const HANG: Duration = Duration::from_secs(1);
 /// How long a bank takes that answers later.
 const BANK: Duration = Duration::from_secs(2);
 
+/// As Stripe says it.
+const REUSED: &str = "Keys for idempotent requests can only be used with the same parameters they were first used with.";
+
 /// The built-in gateway.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
@@ -85,7 +88,8 @@ impl Gateway for Sandbox {
         let mut account = Account(&mut tx);
         let known = account.intent_by_key(key).await.map_err(broken)?;
         let intent = match known {
-            Some(known) => known,
+            Some(known) if known.is_of(order) => known,
+            Some(_) => return Err(refused(400, "idempotency_error", REUSED)),
             None => account.insert_intent(order, key).await.map_err(broken)?,
         };
         tx.commit().await.map_err(broken)?;
@@ -184,7 +188,7 @@ impl Gateway for Sandbox {
                 }
                 Some(Card::Pays {
                     refund: Way::Nowhere,
-                }) => ("failed", 0),
+                }) => ("failing", state::now() + state::millis(BANK)),
                 _ => ("succeeded", 0),
             };
         let refund = account
@@ -218,6 +222,14 @@ fn charge(intent: &mut StoredIntent, card: Option<Card>) -> Result<(), GatewayEr
             intent.pay();
             let message = "the sandbox lost its answer";
             return Err(GatewayError::unanswered("gateway_cut", message));
+        }
+        Some(Card::PaysWithError) => {
+            intent.pay();
+            return Err(refused(
+                500,
+                "gateway_error",
+                "Something went wrong on our end.",
+            ));
         }
         Some(Card::Declined(code, message)) => {
             intent.decline(code, message);
@@ -264,6 +276,7 @@ fn refused(status: u16, code: &str, message: &str) -> GatewayError {
         },
         status: Some(status),
         after: None,
+        replayed: false,
     }
 }
 

@@ -46,9 +46,18 @@ pub(super) struct StoredIntent {
     pub(super) message: Option<String>,
     pub(super) confirmations: i64,
     pub(super) ready_at: i64,
+    metadata: String,
 }
 
 impl StoredIntent {
+    /// True if this is what was asked for. (The payment method goes with a decline.)
+    pub(super) fn is_of(&self, order: &Order) -> bool {
+        let method = self.payment_method.as_ref();
+        (self.amount, &self.currency) == (order.amount, &order.currency)
+            && method.is_none_or(|method| *method == order.payment_method)
+            && self.metadata == metadata(order)
+    }
+
     pub(super) fn pay(&mut self) {
         "succeeded".clone_into(&mut self.status);
         self.charge = Some(fresh("ch"));
@@ -84,7 +93,7 @@ fn refund((id, amount, status, ready_at, job): RefundColumns) -> Refund {
         id,
         amount: amount.unsigned_abs(),
         status: match status.as_str() {
-            "failed" => RefundStatus::Failed,
+            "failing" if now() >= ready_at => RefundStatus::Failed,
             "pending" if now() < ready_at => RefundStatus::Pending,
             _ => RefundStatus::Succeeded,
         },
@@ -115,7 +124,7 @@ impl Account<'_> {
         order: &Order,
         key: &str,
     ) -> sqlx::Result<StoredIntent> {
-        let metadata = serde_json::to_string(&order.metadata).unwrap_or_default();
+        let metadata = metadata(order);
         sqlx::query_as(
             "INSERT INTO intent (id, key, amount, currency, payment_method, status, metadata)
              VALUES (?1, ?2, ?3, ?4, ?5, 'requires_confirmation', ?6) RETURNING *",
@@ -190,6 +199,10 @@ impl Account<'_> {
         .await?;
         Ok(refund(made))
     }
+}
+
+fn metadata(order: &Order) -> String {
+    serde_json::to_string(&order.metadata).unwrap_or_default()
 }
 
 /// What the door lets through fits.
