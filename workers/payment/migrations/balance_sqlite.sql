@@ -19,7 +19,8 @@ SELECT what FROM (
     FROM payments p
     WHERE p.state <> 'succeeded' AND EXISTS (
         SELECT 1 FROM job j
-        WHERE j.id = unhex(replace(p.job, '-', '')) AND j.state = 4)
+        WHERE j.id = unhex(replace(p.job, '-', '')) AND j.state = 4
+          AND j.kind = 'payment.charge')
     UNION ALL
     SELECT printf('payment %s: job %s has charged %d, but the ledger has %s', t.reference, t.id,
                   t.amount, coalesce(p.amount, 'nothing'))
