@@ -228,12 +228,6 @@ impl Node {
         self.ground.store.job(id).await
     }
 
-    /// Every job that comes to its end in this process from now on, for whoever measures.
-    #[must_use]
-    pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
-        self.ground.flow.ends()
-    }
-
     /// The newest job of a kind with a tag.
     ///
     /// # Errors
@@ -249,6 +243,12 @@ impl Node {
             before: None,
         };
         Ok(self.ground.store.list(&filter, page).await?.pop())
+    }
+
+    /// Every job that comes to its end in this process from now on, for whoever measures.
+    #[must_use]
+    pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
+        self.ground.flow.ends()
     }
 
     /// Whether the API lets everybody on this machine call, for want of keys.

@@ -194,7 +194,7 @@ impl Harness {
         job: &J,
         delay: Option<Duration>,
     ) -> Result<JobId, TestingError> {
-        let payload = serde_json::to_string(job).map_err(|error| unwritable(&error))?;
+        let payload = serde_json::to_string(job)?;
         self.take(J::KIND, payload, delay).await
     }
 
@@ -206,7 +206,7 @@ impl Harness {
     ) -> Result<JobId, TestingError> {
         let submission = Submission {
             kind: kind.to_owned(),
-            payload: RawValue::from_string(payload).map_err(|error| unwritable(&error))?,
+            payload: RawValue::from_string(payload)?,
             run_at: None,
             delay: delay.map(|delay| format!("{}ms", delay.as_millis())),
             priority: Priority::Normal,
@@ -379,8 +379,4 @@ fn predictable(mut queues: Queues, registry: &Registry) -> Queues {
         }
     }
     queues
-}
-
-fn unwritable(error: &serde_json::Error) -> TestingError {
-    TestingError::Program(format!("the job cannot be written as JSON: {error}"))
 }

@@ -28,6 +28,9 @@ pub enum TestingError {
     /// The job was refused at the door.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
+    /// The job cannot be written as JSON.
+    #[error("no JSON: {0}")]
+    Json(#[from] serde_json::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

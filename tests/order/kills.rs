@@ -67,9 +67,16 @@ impl Shop {
         worker
     }
 
+    /// As a shop does: again under the same key until it is accepted.
     async fn submit(&self, kind: &str, payload: Value) {
+        let key = payload["order"].as_str().unwrap_or("delivery").to_owned();
         let body = json!({"kind": kind, "payload": payload});
-        self.api.post("/v1/jobs", &body).await.expect(202);
+        until("it is accepted", PATIENCE, async || {
+            let key = [("Idempotency-Key", key.as_str())];
+            let answer = self.api.post_with("/v1/jobs", &body, &key).await;
+            (answer.status != 503).then(|| answer.expect(202))
+        })
+        .await;
     }
 
     /// How many jobs have not ended.

@@ -87,6 +87,10 @@ impl Shop {
     }
 
     async fn close(self) {
+        for balance in [payment::BALANCE, inventory::BALANCE] {
+            let differences = self.0.store().differences(&balance).await.unwrap();
+            assert_eq!(differences, Vec::<String>::new(), "{}", balance.name);
+        }
         self.0.stop().await.unwrap();
     }
 }

@@ -112,7 +112,8 @@ pub(crate) const SENT_BACK: Migration = Migration {
     sqlite: include_str!("migrations/0002_sqlite.sql"),
 };
 
-/// What was refunded is the sum of the refunds, and a charge that succeeded is recorded as one.
+/// What was refunded is the sum of the refunds, and a charge that succeeded is recorded as one. (A
+/// job of another kind that charges as one of its steps succeeds whatever becomes of the payment.)
 pub(crate) const BALANCE: Balance = Balance {
     name: "payments",
     postgres: include_str!("migrations/balance_postgres.sql"),

@@ -44,7 +44,8 @@ SELECT * FROM (
     SELECT format('payment %s: a job has succeeded that was to charge it, but it is %s', p.reference, p.state)
     FROM longshore.payments p
     WHERE p.state <> 'succeeded' AND EXISTS (
-        SELECT FROM longshore.done d WHERE d.id = p.job::uuid AND d.state = 4)
+        SELECT FROM longshore.done d WHERE d.id = p.job::uuid AND d.state = 4
+                                       AND d.kind = 'payment.charge')
     UNION ALL
     SELECT format('payment %s: job %s has charged %s %s (%s, %s), but the ledger has %s', t.reference,
                   t.id, t.amount, t.currency, t.intent, t.charge,

@@ -36,18 +36,20 @@ SELECT what FROM (
                   p.reference, p.state, p.job, p.intent)
     FROM payments p
     WHERE p.state NOT IN ('succeeded', 'refused') AND p.intent IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM known k WHERE k.id = p.job AND k.state < 4)
+      AND NOT EXISTS (
+        SELECT 1 FROM job j WHERE j.id = unhex(replace(p.job, '-', '')) AND j.state < 4)
     UNION ALL
     SELECT printf('payment %s: its refund by job %s is open, and the job has ended: send it back',
                   r.reference, r.job)
     FROM refunds r
     WHERE r.state = 'open'
-      AND NOT EXISTS (SELECT 1 FROM known k WHERE k.id = r.job AND k.state < 4)
+      AND NOT EXISTS (
+        SELECT 1 FROM job j WHERE j.id = unhex(replace(r.job, '-', '')) AND j.state < 4)
     UNION ALL
     SELECT printf('payment %s: a job has succeeded that was to charge it, but it is %s', p.reference, p.state)
     FROM payments p
     WHERE p.state <> 'succeeded' AND EXISTS (
-        SELECT 1 FROM known k WHERE k.id = p.job AND k.state = 4)
+        SELECT 1 FROM known k WHERE k.id = p.job AND k.state = 4 AND k.kind = 'payment.charge')
     UNION ALL
     SELECT printf('payment %s: job %s has charged %s %s (%s, %s), but the ledger has %s', t.reference,
                   t.id, t.amount, t.currency, t.intent, t.charge,
