@@ -60,7 +60,7 @@ impl Findings {
 }
 
 /// `longshore doctor`: exit code 1 when there is a problem.
-pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
+pub(super) async fn run(mut context: Context, args: Args) -> Result<(), CliError> {
     let mut findings = Findings::default();
     match context.settings.clone().validate(Need::Doctor) {
         Err(errors) => {
@@ -70,6 +70,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         }
         Ok(settings) => {
             findings.ok("settings", "all valid");
+            examine_doors(&mut context, &settings, &mut findings);
             examine(&context, &settings, &mut findings).await;
         }
     }
@@ -78,6 +79,18 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         return Err(CliError::silent());
     }
     Ok(())
+}
+
+/// What the doors check with: without it no intake and no `dev` starts.
+fn examine_doors(context: &mut Context, settings: &Settings, findings: &mut Findings) {
+    match context.registry.open_doors(&settings.worker) {
+        Ok(()) => findings.ok("doors", "every kind can be checked"),
+        Err(errors) => {
+            for error in errors {
+                findings.problem("doors", named(&error), &error.fix);
+            }
+        }
+    }
 }
 
 async fn examine(context: &Context, settings: &Settings, findings: &mut Findings) {

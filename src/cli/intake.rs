@@ -7,8 +7,9 @@ use crate::node::{Node, Plan};
 use crate::store::Role;
 
 /// `longshore intake`
-pub(super) async fn run(context: Context) -> Result<(), CliError> {
+pub(super) async fn run(mut context: Context) -> Result<(), CliError> {
     let (settings, queues) = context.configured(Need::Intake)?;
+    context.registry.open_doors(&settings.worker)?;
     let queues = Arc::new(queues);
     logging::start(&settings);
     let shutdown = signals::listen()?;

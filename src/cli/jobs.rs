@@ -71,7 +71,7 @@ pub(super) struct RequeueArgs {
 }
 
 /// `longshore jobs list|show|cancel|requeue`
-pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
+pub(super) async fn run(mut context: Context, args: Args) -> Result<(), CliError> {
     let (settings, queues) = context.configured(Need::Operator)?;
     match args {
         Args::List(args) => list(&context, &settings, &queues, args).await,
@@ -87,7 +87,12 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
             store.close().await;
             each.end()
         }
-        Args::Requeue(args) => requeue(&context, &settings, &queues, args).await,
+        Args::Requeue(args) => {
+            if args.payload.is_some() {
+                context.registry.open_doors(&settings.worker)?;
+            }
+            requeue(&context, &settings, &queues, args).await
+        }
     }
 }
 

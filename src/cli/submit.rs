@@ -46,10 +46,10 @@ pub(super) struct Args {
 
 /// `longshore submit KIND PAYLOAD`: to the intake at `--url`; without one straight into the
 /// store, and a running process publishes it.
-pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
+pub(super) async fn run(mut context: Context, args: Args) -> Result<(), CliError> {
     let job = match args.intake.client()? {
         Some(client) => super::remote::submit(&client, &args).await?,
-        None => here(&context, &args).await?,
+        None => here(&mut context, &args).await?,
     };
     let state = job.state;
     if args.json {
@@ -65,8 +65,9 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn here(context: &Context, args: &Args) -> Result<JobView, CliError> {
+async fn here(context: &mut Context, args: &Args) -> Result<JobView, CliError> {
     let (settings, queues) = context.configured(Need::Operator)?;
+    context.registry.open_doors(&settings.worker)?;
     let job = read_job(context, args, &queues)?;
     let store = open::ready_store(&settings).await?;
     let id = insert(&*store, job).await?;

@@ -113,6 +113,17 @@ pub struct SettingsArgs {
     )]
     pub mail_from: Option<String>,
 
+    /// Folder of mail templates: NAME.subject, NAME.txt, NAME.html (default: none). The intake
+    /// checks mails with them, the email workers fill them in
+    #[arg(
+        long,
+        env = "MAIL_TEMPLATES",
+        hide_env_values = true,
+        value_name = "FOLDER",
+        global = true
+    )]
+    pub mail_templates: Option<String>,
+
     /// Key of the payment gateway; `sandbox` is the built-in one (dev: sandbox)
     #[arg(
         long,
@@ -207,7 +218,7 @@ mod tests {
         Work { queues: Vec<String> },
     }
 
-    const VARIABLES: [&str; 14] = [
+    const VARIABLES: [&str; 15] = [
         "DATABASE_URL",
         "AMQP_URL",
         "LONGSHORE_QUEUES",
@@ -218,6 +229,7 @@ mod tests {
         "LONGSHORE_ADMIN_KEY",
         "SMTP_URL",
         "MAIL_FROM",
+        "MAIL_TEMPLATES",
         "STRIPE_API_KEY",
         "STRIPE_API_BASE",
         "LONGSHORE_LOG",

@@ -27,6 +27,6 @@ pub use error::{ConfigError, Position, SettingError};
 pub use queues::{BENCH_QUEUE, BreakerConfig, QueueConfig, Queues};
 pub use secret::Secret;
 pub use settings::{DEFAULT_HEALTH_LISTEN, DEFAULT_LISTEN, LogFormat, Need, Settings};
-pub(crate) use suggest::closest;
+pub use suggest::closest;
 pub use urls::{AmqpUrls, BrokerUrl, DatabaseUrl};
 pub use worker::WorkerSettings;

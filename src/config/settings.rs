@@ -190,6 +190,7 @@ impl SettingsArgs {
                     worker::mail_from,
                 )
                 .unwrap_or_else(|| "longshore@localhost".to_owned()),
+            mail_templates: text(self.mail_templates.as_ref()).map(PathBuf::from),
             stripe_api_key: errors
                 .check(
                     "STRIPE_API_KEY",

@@ -5,7 +5,8 @@ use super::error::Problem;
 const MAX_COMPARED: usize = 64;
 
 /// The one of `known` that was most likely meant: at most a third of its letters differ.
-pub(crate) fn closest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn closest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
     if text.len() > MAX_COMPARED {
         return None;
     }

@@ -12,6 +12,8 @@ pub struct WorkerSettings {
     pub smtp_url: Option<Secret>,
     /// `MAIL_FROM`: the sender of mail that names none.
     pub mail_from: String,
+    /// `MAIL_TEMPLATES`: the folder of the mails' templates, if there are any.
+    pub mail_templates: Option<PathBuf>,
     /// `STRIPE_API_KEY`; `sandbox` is the built-in gateway.
     pub stripe_api_key: Option<Secret>,
     /// `STRIPE_API_BASE`, without a slash at its end; Stripe's own unless set.
@@ -237,6 +239,7 @@ mod tests {
         let none = WorkerSettings {
             smtp_url: None,
             mail_from: "a@b".to_owned(),
+            mail_templates: None,
             stripe_api_key: None,
             stripe_api_base: None,
             data_dir: ".".into(),

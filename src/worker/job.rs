@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::Door;
 use super::transaction::{Ending, Transaction};
+use crate::config::{SettingError, WorkerSettings};
 use crate::job::{Failure, JobId, JobResult};
 
 /// A kind of job: its payload's type, and the function that runs it.
@@ -29,6 +31,18 @@ pub trait Job: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     /// Every field that is wrong, with its JSON pointer.
     fn validate(&self) -> Result<(), Vec<Invalid>> {
         Ok(())
+    }
+
+    /// What the doors check besides [`Job::validate`], for a check that takes more than the
+    /// payload: files that the settings name, say. Made once, when a process starts that accepts
+    /// jobs or works this kind; it may ask only for settings that the check itself needs, since
+    /// an intake has no others. What is found wrong when the job runs, the run itself must say:
+    /// things may have changed since, and not every door checks.
+    ///
+    /// # Errors
+    /// Every setting that is missing or wrong.
+    fn door(_: &WorkerSettings) -> Result<Door<Self>, Vec<SettingError>> {
+        Ok(Door::open())
     }
 
     /// A payload that shows what there is, for whoever reads about the kind. It must be valid.

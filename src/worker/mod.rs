@@ -9,6 +9,7 @@ mod breaker;
 mod cancellations;
 mod circuit;
 mod claim;
+mod door;
 mod executor;
 #[cfg(test)]
 mod fixture;
@@ -35,6 +36,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use door::Door;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};

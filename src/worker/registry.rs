@@ -9,12 +9,13 @@ use schemars::Schema;
 use serde_json::Value;
 
 use super::schema::PayloadSchema;
-use super::{Attempt, Invalid, Job};
+use super::{Attempt, Door, Invalid, Job};
 use crate::config::{Queues, SettingError, WorkerSettings};
 use crate::job::{JobResult, Kind, NameError, Outcome, QueueName};
 use crate::store::{Balance, Migration, Sums};
 
-type Checker = fn(&[u8]) -> Result<(), Vec<Invalid>>;
+type Checker = Box<dyn Fn(&[u8]) -> Result<(), Vec<Invalid>> + Send + Sync>;
+type Opener = fn(&WorkerSettings) -> Result<Checker, Vec<SettingError>>;
 type Builder =
     Box<dyn Fn(&WorkerSettings) -> Result<Arc<dyn Handler>, Vec<SettingError>> + Send + Sync>;
 
@@ -28,12 +29,14 @@ pub struct KindEntry {
     prepared: OnceLock<PayloadSchema>,
     example: fn() -> Option<Value>,
     check: Checker,
+    open_door: Opener,
     build: Builder,
 }
 
 impl KindEntry {
     /// Checks a payload against the kind's schema, which finds every wrong field, and then
-    /// against its type, which has the last word.
+    /// against its type, which has the last word, and by its door, once that is there
+    /// ([`Registry::open_doors`]).
     ///
     /// # Errors
     /// Every wrong field, with its pointer.
@@ -102,14 +105,38 @@ impl Registry {
             schema: || schemars::schema_for!(J),
             prepared: OnceLock::new(),
             example: || serde_json::to_value(J::example()?).ok(),
-            check: |payload| decode::<J>(payload).map(|_| ()),
+            check: checker(Door::<J>::open()),
+            open_door: |settings| Ok(checker(J::door(settings)?)),
             build: Box::new(move |settings| {
-                let context = build(settings)?;
-                Ok(Arc::new(TypedHandler::<J> { context }))
+                let (context, door) = match (build(settings), J::door(settings)) {
+                    (Ok(context), Ok(door)) => (context, door),
+                    (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => return Err(errors),
+                    (Err(errors), Err(more)) => return Err([errors, more].concat()),
+                };
+                Ok(Arc::new(TypedHandler::<J> { context, door }))
             }),
         };
         self.kinds.insert(J::KIND.parse()?, entry);
         Ok(())
+    }
+
+    /// Makes what the doors check with ([`Job::door`]), for a process that accepts jobs.
+    ///
+    /// # Errors
+    /// Every setting that a door misses.
+    pub fn open_doors(&mut self, settings: &WorkerSettings) -> Result<(), Vec<SettingError>> {
+        let mut errors = Vec::new();
+        for entry in self.kinds.values_mut() {
+            match (entry.open_door)(settings) {
+                Ok(check) => entry.check = check,
+                Err(found) => collect(&mut errors, found),
+            }
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     /// Adds a step that makes tables of its jobs.
@@ -176,7 +203,7 @@ impl Registry {
                     Ok(handler) => {
                         handlers.insert(kind.clone(), handler);
                     }
-                    Err(found) => errors.extend(found),
+                    Err(found) => collect(&mut errors, found),
                 }
             }
         }
@@ -184,6 +211,15 @@ impl Registry {
             Ok(Handlers(handlers))
         } else {
             Err(errors)
+        }
+    }
+}
+
+/// Several kinds, and a kind's context and its door, may miss the same setting.
+fn collect(errors: &mut Vec<SettingError>, found: Vec<SettingError>) {
+    for error in found {
+        if !errors.contains(&error) {
+            errors.push(error);
         }
     }
 }
@@ -227,11 +263,12 @@ pub trait Handler: Send + Sync + 'static {
 
 struct TypedHandler<J: Job> {
     context: Arc<J::Context>,
+    door: Door<J>,
 }
 
 impl<J: Job> Handler for TypedHandler<J> {
     fn check(&self, payload: &[u8]) -> Result<(), Vec<Invalid>> {
-        decode::<J>(payload).map(|_| ())
+        admit(payload, &self.door)
     }
 
     fn handle(self: Arc<Self>, payload: Bytes, attempt: Attempt) -> BoxFuture<'static, Outcome> {
@@ -251,13 +288,34 @@ impl<J: Job> Handler for TypedHandler<J> {
     }
 }
 
+fn checker<J: Job>(door: Door<J>) -> Checker {
+    Box::new(move |payload| admit(payload, &door))
+}
+
+/// What a door says to a payload: all that is wrong with it, if it can be read at all.
+fn admit<J: Job>(payload: &[u8], door: &Door<J>) -> Result<(), Vec<Invalid>> {
+    let job = read::<J>(payload)?;
+    let mut wrong = job.validate().err().unwrap_or_default();
+    wrong.extend(door.check(&job).err().unwrap_or_default());
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// A payload before its run.
 fn decode<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
+    let job = read::<J>(payload)?;
+    job.validate()?;
+    Ok(job)
+}
+
+fn read<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
     let mut reader = serde_json::Deserializer::from_slice(payload);
     let job: J = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| vec![super::pointer::invalid(&error)])?;
     reader
         .end()
         .map_err(|error| vec![Invalid::new("", error.to_string())])?;
-    job.validate()?;
     Ok(job)
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,11 +21,18 @@ impl Dev {
     }
 
     pub async fn within(dir: TestDir) -> Self {
+        Self::set(dir, &[]).await
+    }
+
+    pub async fn set(dir: TestDir, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
-        let process = longshore(["dev"])
+        let mut launch = longshore(["dev"])
             .within(dir.path())
-            .env("LONGSHORE_LISTEN", format!("127.0.0.1:{port}"))
-            .start();
+            .env("LONGSHORE_LISTEN", format!("127.0.0.1:{port}"));
+        for (name, value) in settings {
+            launch = launch.env(name, *value);
+        }
+        let process = launch.start();
         let api = Api::new(format!("http://127.0.0.1:{port}"));
         until("dev is ready", PATIENCE, async || {
             let status = api.status("/readyz").await?;

@@ -30,4 +30,5 @@ mod reading;
 mod settings;
 mod slow_clients;
 mod submitting;
+mod templates;
 mod verifying;

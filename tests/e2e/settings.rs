@@ -62,6 +62,41 @@ async fn a_worker_for_email_says_that_it_needs_a_mail_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn broken_mail_templates_stop_whoever_needs_them_by_file_and_line() {
+    let dir = TestDir::new("settings");
+    let folder = dir.join("templates");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("receipt.txt"), "Hello\n{{ name").unwrap();
+    std::fs::write(folder.join("receipt.subject"), "{% if %}").unwrap();
+    let settings = [
+        ("DATABASE_URL", "postgres://postgres@127.0.0.1:1/x"),
+        ("AMQP_URL", "amqp://127.0.0.1:1"),
+        ("MAIL_TEMPLATES", "templates"),
+        ("SMTP_URL", "smtp://127.0.0.1:1"),
+    ];
+    // An intake needs them, and no mail server.
+    for (arguments, settings) in [
+        (&["intake"][..], &settings[..3]),
+        (&["work", "email"], &settings),
+        (&["dev"], &settings[2..3]),
+    ] {
+        let said = refused(arguments, settings, &dir).await;
+        assert_eq!(said.matches("MAIL_TEMPLATES: ").count(), 2, "{said}");
+        assert!(said.contains("receipt.txt:2: syntax error"), "{said}");
+        assert!(said.contains("receipt.subject:1: syntax error"), "{said}");
+    }
+    let mut doctor = longshore(["doctor"]).within(dir.path());
+    doctor = doctor.env("MAIL_TEMPLATES", "templates");
+    let mut doctor = doctor.start();
+    assert_eq!(doctor.wait_exit(PATIENCE).await.code(), Some(1));
+    assert!(
+        doctor.stdout().contains("receipt.txt:2: "),
+        "{}",
+        doctor.stdout()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_queue_file_is_named_by_line_and_column() {
     let dir = TestDir::new("settings");
     let file =

@@ -11,14 +11,16 @@
 #[path = "../../workers/email/mod.rs"]
 mod email;
 
+mod aiosmtpd;
 mod classes;
 mod connections;
 mod directory;
 mod real;
 mod scripted;
+mod templates;
 
 use chrono::{DateTime, Utc};
-use email::{Limits, MailTarget, Mailer, SendEmail, mail_from};
+use email::{Limits, MailTarget, Mailer, SendEmail, Templates, mail_from};
 use longshore::job::{ErrorClass, Failure, JobId, JobResult};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
@@ -42,6 +44,14 @@ fn payload(value: Value) -> SendEmail {
     let payload: SendEmail = serde_json::from_value(value).unwrap();
     payload.check().unwrap();
     payload
+}
+
+fn templates(files: &[(&str, &str)]) -> Templates {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, source) in files {
+        std::fs::write(folder.path().join(name), source).unwrap();
+    }
+    Templates::load(folder.path()).unwrap()
 }
 
 fn hello() -> SendEmail {

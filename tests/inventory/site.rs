@@ -125,6 +125,7 @@ impl Site {
         let names: Vec<QueueName> = queues.names().cloned().collect();
         let settings = WorkerSettings {
             smtp_url: None,
+            mail_templates: None,
             mail_from: String::new(),
             stripe_api_key: None,
             stripe_api_base: None,

@@ -19,7 +19,7 @@ const SETTINGS: [&str; 8] = [
     "DATABASE_URL",
     "AMQP_URL",
     "SMTP_URL",
-    "MAIL_FROM",
+    "MAIL_",
     "STRIPE_",
     "OTEL_",
     "TEST_",

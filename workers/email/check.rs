@@ -49,18 +49,40 @@ impl SendEmail {
     pub(crate) fn check(&self) -> Result<(), Vec<Invalid>> {
         let mut wrong = Vec::new();
         self.check_mailboxes(&mut wrong);
-        if let Err(message) = check_header_value(&self.subject) {
-            wrong.push(Invalid::new("/subject", message));
-        }
-        if self.text.is_none() && self.html.is_none() {
-            wrong.push(Invalid::new(
-                "/text",
-                "a mail needs a body: give `text`, `html` or both",
-            ));
-        }
+        self.check_words(&mut wrong);
         self.check_headers(&mut wrong);
         self.check_attachments(&mut wrong);
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// What it says: in its own words, or in a template's ([`SendEmail::words`]).
+    fn check_words(&self, wrong: &mut Vec<Invalid>) {
+        let own = [("/text", &self.text), ("/html", &self.html)];
+        match (&self.template, &self.subject) {
+            (_, Some(subject)) => {
+                if let Err(message) = check_header_value(subject) {
+                    wrong.push(Invalid::new("/subject", message));
+                }
+            }
+            (None, None) => wrong.push(Invalid::new("/subject", "missing")),
+            (Some(_), None) => {}
+        }
+        if self.template.is_some() {
+            let given = own.iter().filter(|(_, body)| body.is_some());
+            let message = "a mail has a body of its own or a `template`, not both";
+            wrong.extend(given.map(|(pointer, _)| Invalid::new(*pointer, message)));
+            return;
+        }
+        if own.iter().all(|(_, body)| body.is_none()) {
+            let message = "a mail needs a body: give `text`, `html` or both, or a `template`";
+            wrong.push(Invalid::new("/text", message));
+        }
+        if self.data.is_some() {
+            wrong.push(Invalid::new(
+                "/data",
+                "fills in a `template`; there is none",
+            ));
+        }
     }
 
     fn check_mailboxes(&self, wrong: &mut Vec<Invalid>) {
@@ -199,7 +221,7 @@ fn check_header_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_header_value(value: &str) -> Result<(), String> {
+pub(super) fn check_header_value(value: &str) -> Result<(), String> {
     if let Some(c) = value.chars().find(|c| c.is_control()) {
         return Err(no_control(c));
     }

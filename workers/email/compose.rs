@@ -10,14 +10,18 @@ use lettre::message::{
     Body, Mailbox, Message, MessageBuilder, MultiPart, MultiPartBuilder, SinglePart,
 };
 use longshore::job::{Failure, JobId};
+use longshore::worker::Invalid;
 
 use super::mailbox;
 use super::payload::{Attachment, SendEmail};
+use super::templates::Templates;
+use super::words::Words;
 
 /// A mail as it goes over the wire.
 ///
-/// **Invariant:** it is a function of the job alone (payload, id, time of acceptance), so that a
-/// repeat is byte for byte the same and can be recognised by its `Message-ID`.
+/// **Invariant:** it is a function of the job alone (payload, id, time of acceptance) and of the
+/// template that it names, so that a repeat is byte for byte the same and can be recognised by its
+/// `Message-ID`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mail {
     /// The job that it came from.
@@ -37,19 +41,28 @@ impl Mail {
     /// names no sender.
     ///
     /// # Errors
-    /// A permanent failure `email_invalid`: the payload never passed [`SendEmail::check`].
+    /// Permanent failures: `email_invalid`, the payload never passed [`SendEmail::check`];
+    /// `template_unknown` and `template_failed`, the template is gone, or needs other data than
+    /// when the job was accepted.
     pub(crate) fn compose(
         payload: &SendEmail,
+        templates: &Templates,
         default_from: &Mailbox,
         job: JobId,
         created_at: DateTime<Utc>,
     ) -> Result<Self, Failure> {
-        payload.check().map_err(|wrong| {
-            let wrong: Vec<_> = wrong
-                .iter()
-                .map(|w| format!("{}: {}", w.pointer, w.message))
-                .collect();
-            invalid(wrong.join("; "))
+        payload.check().map_err(|wrong| invalid(listed(&wrong)))?;
+        let words = payload.words(templates).map_err(|wrong| {
+            let gone = payload
+                .template
+                .as_deref()
+                .is_some_and(|name| !templates.knows(name));
+            let code = if gone {
+                "template_unknown"
+            } else {
+                "template_failed"
+            };
+            Failure::permanent(code, listed(&wrong))
         })?;
         let from = match &payload.from {
             Some(text) => mailbox::parse(text).map_err(invalid)?,
@@ -66,7 +79,7 @@ impl Mail {
             .message_id(Some(message_id.clone()))
             .date(SystemTime::from(created_at))
             .from(from)
-            .subject(payload.subject.as_str());
+            .subject(words.subject.as_ref());
         let [to, cc, _hidden] = lists;
         builder = to.into_iter().fold(builder, MessageBuilder::to);
         builder = cc.into_iter().fold(builder, MessageBuilder::cc);
@@ -77,7 +90,7 @@ impl Mail {
             let name = HeaderName::new_from_ascii(name.clone()).map_err(|_| invalid(name))?;
             builder = builder.raw_header(HeaderValue::new(name, value.clone()));
         }
-        let message = with_body(builder, payload, job)?;
+        let message = with_body(builder, &words, &payload.attachments, job)?;
         Ok(Self {
             job,
             message_id,
@@ -102,6 +115,11 @@ fn invalid(message: impl std::fmt::Display) -> Failure {
     Failure::permanent("email_invalid", message)
 }
 
+fn listed(wrong: &[Invalid]) -> String {
+    let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    wrong.join("; ")
+}
+
 fn read(list: &[String]) -> Result<Vec<Mailbox>, Failure> {
     list.iter()
         .map(|text| mailbox::parse(text).map_err(invalid))
@@ -118,16 +136,21 @@ fn once_each(lists: &[Vec<Mailbox>]) -> Vec<Address> {
     unique
 }
 
-fn with_body(builder: MessageBuilder, payload: &SendEmail, job: JobId) -> Result<Message, Failure> {
-    let text = payload
+fn with_body(
+    builder: MessageBuilder,
+    words: &Words<'_>,
+    attachments: &[Attachment],
+    job: JobId,
+) -> Result<Message, Failure> {
+    let text = words
         .text
         .as_deref()
         .map(|text| part(ContentType::TEXT_PLAIN, text));
-    let html = payload
+    let html = words
         .html
         .as_deref()
         .map(|html| part(ContentType::TEXT_HTML, html));
-    if payload.attachments.is_empty() {
+    if attachments.is_empty() {
         return match (text, html) {
             (Some(text), Some(html)) => builder.multipart(either(text, html, job)),
             (Some(only), None) | (None, Some(only)) => builder.singlepart(only),
@@ -141,7 +164,7 @@ fn with_body(builder: MessageBuilder, payload: &SendEmail, job: JobId) -> Result
         (Some(only), None) | (None, Some(only)) => mixed.singlepart(only),
         (None, None) => return Err(invalid("no body")),
     };
-    for attachment in &payload.attachments {
+    for attachment in attachments {
         mixed = mixed.singlepart(attached(attachment)?);
     }
     builder.multipart(mixed).map_err(invalid)
@@ -205,6 +228,7 @@ mod tests {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
         Mail::compose(
             payload,
+            &Templates::default(),
             &from,
             id,
             "2026-01-02T03:04:05.678Z".parse().unwrap(),
@@ -261,7 +285,7 @@ mod tests {
     #[test]
     fn what_was_never_checked_is_permanently_wrong() {
         let payload = SendEmail {
-            subject: "\r\nBcc: x@y.z".to_owned(),
+            subject: Some("\r\nBcc: x@y.z".to_owned()),
             ..SendEmail::default()
         };
         let failure = compose_typed(&payload).unwrap_err();

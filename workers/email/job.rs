@@ -1,8 +1,8 @@
 use longshore::config::{SettingError, WorkerSettings};
 use longshore::job::JobResult;
-use longshore::worker::{Attempt, Invalid, Job};
+use longshore::worker::{Attempt, Door, Invalid, Job};
 
-use super::{Mailer, SendEmail};
+use super::{Mailer, SendEmail, Templates};
 
 impl Job for SendEmail {
     const KIND: &'static str = "email.send";
@@ -10,6 +10,14 @@ impl Job for SendEmail {
 
     fn validate(&self) -> Result<(), Vec<Invalid>> {
         self.check()
+    }
+
+    /// A template that is there, with all that it needs.
+    fn door(settings: &WorkerSettings) -> Result<Door<Self>, Vec<SettingError>> {
+        let templates = Templates::from_settings(settings)?;
+        Ok(Door::checking(move |mail: &Self| {
+            mail.words(&templates).map(|_| ())
+        }))
     }
 
     fn example() -> Option<Self> {
@@ -30,8 +38,13 @@ impl Mailer {
     /// Every setting that is missing or wrong.
     pub(crate) fn for_jobs(settings: &WorkerSettings) -> Result<Self, Vec<SettingError>> {
         let url = settings.require_smtp_url().map_err(|error| vec![error])?;
-        Self::from_settings(url.expose(), &settings.mail_from)
-            .map_err(|texts| texts.iter().map(|text| wrong_setting(text)).collect())
+        let mailer = Self::from_settings(url.expose(), &settings.mail_from).map_err(|texts| {
+            texts
+                .iter()
+                .map(|text| wrong_setting(text))
+                .collect::<Vec<_>>()
+        })?;
+        Ok(mailer.templates(Templates::from_settings(settings)?))
     }
 }
 

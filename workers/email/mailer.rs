@@ -11,6 +11,7 @@ use super::directory;
 use super::payload::SendEmail;
 use super::settings::{MailTarget, TlsMode, mail_from};
 use super::smtp::{Limits, SmtpTransport};
+use super::templates::Templates;
 
 /// What is kept of a server's answer, in characters.
 const MAX_RESPONSE: usize = 500;
@@ -20,6 +21,7 @@ const MAX_RESPONSE: usize = 500;
 pub(crate) struct Mailer {
     from: Mailbox,
     way: Way,
+    templates: Templates,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,17 @@ impl Mailer {
             MailTarget::Smtp(server) => Way::Smtp(SmtpTransport::new(server, limits, roots)?),
             MailTarget::Directory(folder) => Way::Directory(folder),
         };
-        Ok(Self { from, way })
+        Ok(Self {
+            from,
+            way,
+            templates: Templates::default(),
+        })
+    }
+
+    /// Has mails filled in with these templates.
+    #[must_use]
+    pub(crate) fn templates(self, templates: Templates) -> Self {
+        Self { templates, ..self }
     }
 
     /// Sends the mail of one job. The result holds its `message_id`, and what the server said
@@ -71,7 +83,7 @@ impl Mailer {
         job: JobId,
         created_at: DateTime<Utc>,
     ) -> JobResult {
-        let mail = Mail::compose(payload, &self.from, job, created_at)?;
+        let mail = Mail::compose(payload, &self.templates, &self.from, job, created_at)?;
         let result = self.deliver(&mail).await?;
         Done::with(result)
     }

@@ -1,7 +1,7 @@
 //! `email.send`: mails, by SMTP or into a folder.
 //!
 //! A mail is a function of its job: `Message-ID` is `<job id@domain of the sender>`, `Date` is
-//! when the job was accepted, and a repeat is byte for byte the same. It can repeat only where
+//! when the job was accepted, and a repeat is byte for byte the same (with the same templates). It can repeat only where
 //! its outcome was unknown: the answer to its content was lost.
 //!
 //! # How it ends
@@ -23,6 +23,8 @@
 //! | `smtp_5yz` (`smtp_550`) | permanent | it is refused for good |
 //! | `smtp_utf8` | permanent | an address is not ASCII and the server has no SMTPUTF8 |
 //! | `email_invalid` | permanent | the payload never passed the check at the door |
+//! | `template_unknown` | permanent | its template is gone since it was accepted, or is not known to this worker |
+//! | `template_failed` | permanent | its template changed since it was accepted, and needs other data |
 //! | `email_write` | unavailable | the folder of `file://` cannot be written to |
 //!
 //! "Unavailable" counts no attempt. One recipient refused is the whole mail refused, with nothing
@@ -38,9 +40,12 @@ mod mailer;
 mod payload;
 mod settings;
 mod smtp;
+mod templates;
+mod words;
 
 pub(crate) use mailer::Mailer;
 pub(crate) use payload::SendEmail;
+pub(crate) use templates::Templates;
 #[allow(
     unused_imports,
     reason = "the integration tests in tests/email build mailers with them"

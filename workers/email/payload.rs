@@ -11,15 +11,23 @@ pub(crate) struct SendEmail {
     /// Who gets it. May be empty if `cc` or `bcc` is not; the three together hold 1 to 100
     /// recipients.
     pub(crate) to: Vec<String>,
-    /// The subject, in any script, on one line.
-    pub(crate) subject: String,
-    /// The body as plain text. At least one of `text` and `html` must be there; with both, the
-    /// reader's program chooses.
+    /// The subject, in any script, on one line. With a `template` that has one it may be left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
+    /// The body as plain text. At least one of `text` and `html` must be there, or a `template`;
+    /// with both, the reader's program chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
     /// The body as HTML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) html: Option<String>,
+    /// The name of a template that brings the body, and the subject unless one is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) template: Option<String>,
+    /// What the template is filled in with: everything that it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<serde_json::Map<String, serde_json::Value>>,
     /// The sender, if not the installation's own (`MAIL_FROM`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,
@@ -58,7 +66,7 @@ pub(crate) struct Attachment {
 pub(crate) fn example() -> SendEmail {
     SendEmail {
         to: vec!["Ada Lovelace <ada@example.com>".to_owned()],
-        subject: "Your order has left".to_owned(),
+        subject: Some("Your order has left".to_owned()),
         text: Some("It arrives tomorrow.".to_owned()),
         html: Some("<p>It arrives <b>tomorrow</b>.</p>".to_owned()),
         attachments: vec![Attachment {

@@ -68,8 +68,9 @@ async fn plan(
     queues: Arc<Queues>,
 ) -> Result<Plan, CliError> {
     let names: Vec<QueueName> = queues.names().cloned().collect();
-    let registry = std::mem::take(&mut context.registry);
+    let mut registry = std::mem::take(&mut context.registry);
     let handlers = registry.handlers(&queues, &names, &settings.worker)?;
+    registry.open_doors(&settings.worker)?;
     Ok(Plan {
         role: Role::Dev,
         store: open::store(settings).await?,

@@ -51,6 +51,7 @@ fn dev_needs_nothing() {
     let jobs = settings.worker;
     assert_eq!(jobs.smtp_url, Some("file://.longshore/mail".into()));
     assert_eq!(jobs.mail_from, "longshore@localhost");
+    assert_eq!(jobs.mail_templates, None);
     assert_eq!(jobs.stripe_api_key, Some("sandbox".into()));
     assert_eq!(jobs.stripe_api_base, None);
     assert_eq!(jobs.data_dir, Path::new(".longshore"));
@@ -152,6 +153,7 @@ fn blank_is_not_given_and_white_space_around_is_dropped() {
         admin_key: Some("".into()),
         smtp_url: Some("".into()),
         mail_from: some(""),
+        mail_templates: some(""),
         stripe_api_key: Some("".into()),
         stripe_api_base: some(""),
         log: some(""),
@@ -358,6 +360,7 @@ fn every_error_comes_at_once() {
         admin_key: Some("hunter2 hunter2".into()),
         smtp_url: Some("imap://user:hunter2@mail".into()),
         mail_from: some("nobody"),
+        mail_templates: some("nowhere"),
         stripe_api_key: Some("pk_hunter2".into()),
         stripe_api_base: some("api.stripe.com"),
         log: some("trase"),
@@ -491,6 +494,7 @@ proptest! {
                 admin_key: Some(text.as_str().into()),
                 smtp_url: Some(text.as_str().into()),
                 mail_from: Some(text.clone()),
+                mail_templates: Some(text.clone()),
                 stripe_api_key: Some(text.as_str().into()),
                 stripe_api_base: Some(text.clone()),
                 log: Some(text.clone()),

@@ -62,6 +62,13 @@ fn every_wrong_field_is_named() {
             "/to/0",
         ),
         (json!({"text": null}), "/text"),
+        (json!({"subject": null}), "/subject"),
+        (json!({"template": "receipt"}), "/text"),
+        (
+            json!({"template": "receipt", "text": null, "html": "x", "subject": null}),
+            "/html",
+        ),
+        (json!({"data": {}}), "/data"),
         (
             json!({"headers": {"X-A": "a\r\nBcc: d@e.f"}}),
             "/headers/X-A",
@@ -136,7 +143,7 @@ fn attachments_together_are_limited() {
 
 #[test]
 fn unknown_fields_are_refused() {
-    for extra in ["template", "data", "attachment"] {
+    for extra in ["body", "attachment"] {
         let mut payload = valid();
         payload[extra] = json!("x");
         let error = serde_json::from_value::<SendEmail>(payload).unwrap_err();
@@ -148,7 +155,7 @@ fn unknown_fields_are_refused() {
 fn the_schema_describes_every_field_and_has_an_example() {
     let schema = schemars::schema_for!(SendEmail).to_value();
     let fields = schema["properties"].as_object().unwrap();
-    assert_eq!(fields.len(), 10);
+    assert_eq!(fields.len(), 12);
     assert!(
         fields
             .values()
@@ -185,6 +192,8 @@ fn field_name() -> impl Strategy<Value = String> {
             "from",
             "cc",
             "bcc",
+            "template",
+            "data",
             "reply_to",
             "headers",
             "attachments",
