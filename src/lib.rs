@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod node;
 pub mod relay;
 pub mod store;
+pub mod telemetry;
 pub mod worker;
 
 pub use app::App;

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. It reads arguments, calls what does the work, and
 //! prints.
 
+mod audit;
 mod bench;
 mod dev;
 mod dlq;
@@ -10,6 +11,7 @@ mod filter;
 mod intake;
 mod jobs;
 mod keys;
+mod listing;
 mod logging;
 mod migrate;
 mod open;
@@ -74,6 +76,8 @@ enum Command {
     /// Look at queues, pause and resume them
     #[command(subcommand)]
     Queues(queues::Args),
+    /// Who did what, when: what operators did, newest first
+    Audit(audit::Args),
     /// API keys: who may ask the intake for what
     #[command(subcommand)]
     Keys(keys::Args),
@@ -142,6 +146,7 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Jobs(args) => jobs::run(context, args).await,
             Command::Dlq(args) => Box::pin(dlq::run(context, args)).await,
             Command::Queues(args) => Box::pin(queues::run(context, args)).await,
+            Command::Audit(args) => audit::run(context, args).await,
             Command::Keys(args) => keys::run(context, args).await,
             Command::Verify(args) => Box::pin(verify::run(context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,

@@ -1,20 +1,24 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::job::{JobError, JobId, Kind, QueueName};
 use crate::store::Report;
+use crate::telemetry::{Metrics, RunTimer};
 
 /// How far back rates look.
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// What passes through this process, by queue: how many jobs it accepted and brought to an end,
-/// and what it could run. Counters in memory; a loop of the relay reports their rates.
+/// and what it could run. Counters in memory; a loop of the relay reports their rates, and
+/// whoever scrapes the process reads its metrics.
 #[derive(Debug, Default)]
 pub struct Flow {
     streams: Mutex<BTreeMap<QueueName, Stream>>,
+    metrics: Arc<Metrics>,
     /// Whoever measures ends.
     ends: OnceLock<mpsc::UnboundedSender<JobId>>,
 }
@@ -38,8 +42,19 @@ struct Passed {
 }
 
 impl Flow {
+    /// Nothing has passed yet; tells these metrics too.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            streams: Mutex::default(),
+            metrics,
+            ends: OnceLock::new(),
+        }
+    }
+
     /// This process runs these kinds of a queue, so many at once.
     pub fn works(&self, queue: &QueueName, kinds: Vec<Kind>, capacity: u32) {
+        self.metrics.slots(queue, capacity);
         self.change(queue, |stream| {
             stream.kinds = kinds;
             stream.capacity = capacity;
@@ -48,11 +63,13 @@ impl Flow {
 
     /// The queue's circuit breaker in this process changed to this state, for this reason.
     pub fn breaker(&self, queue: &QueueName, state: &'static str, error: Option<JobError>) {
+        self.metrics.breaker(queue, state != "closed");
         self.change(queue, |stream| stream.breaker = (state, error));
     }
 
     /// A job was accepted.
     pub fn accepted(&self, queue: &QueueName) {
+        self.metrics.accepted(queue);
         self.change(queue, |stream| stream.passed.accepted += 1);
     }
 
@@ -70,6 +87,22 @@ impl Flow {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = self.ends.set(sender);
         receiver
+    }
+
+    /// A handler starts to run; it ends when the timer is dropped.
+    #[must_use]
+    pub fn run(&self, queue: &QueueName) -> RunTimer {
+        self.metrics.run(queue)
+    }
+
+    /// What became of a job whose run ended here.
+    pub fn outcome(&self, queue: &QueueName, outcome: &'static str) {
+        self.metrics.outcome(queue, outcome);
+    }
+
+    /// Jobs of a dead process were sent on their way again.
+    pub fn rescued(&self, jobs: u64) {
+        self.metrics.rescued(jobs);
     }
 
     fn change(&self, queue: &QueueName, change: impl FnOnce(&mut Stream)) {

@@ -1,12 +1,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Observer;
+use super::board::Board;
 use super::outage::Outage;
 use crate::job::ProcessId;
 use crate::store::{Beat, NewProcess, ProcessBeat, Store, StoreError, StoreResult};
@@ -33,10 +34,10 @@ pub enum Fate {
 pub struct Liveness {
     store: Arc<dyn Store>,
     profile: NewProcess,
-    me: watch::Sender<ProcessId>,
+    me: Board<ProcessId>,
     /// When the last beat that committed began.
     last_beat: Mutex<Instant>,
-    beats: watch::Sender<HashMap<ProcessId, i64>>,
+    beats: Board<HashMap<ProcessId, i64>>,
     suspects: watch::Sender<Vec<ProcessBeat>>,
     outage: Outage,
 }
@@ -52,9 +53,9 @@ impl Liveness {
         Ok(Arc::new(Self {
             store,
             profile,
-            me: watch::Sender::new(me),
+            me: Board::new(me),
             last_beat: Mutex::new(began),
-            beats: watch::Sender::default(),
+            beats: Board::new(HashMap::new()),
             suspects: watch::Sender::default(),
             outage: Outage::default(),
         }))
@@ -63,14 +64,16 @@ impl Liveness {
     /// The number under which this process claims now.
     #[must_use]
     pub fn me(&self) -> ProcessId {
-        *self.me.borrow()
+        self.me.read(|me| *me)
     }
 
-    /// Changes when this process was declared dead and took a new number: whatever it claimed
-    /// under the old one is no longer its own.
-    #[must_use]
-    pub fn identity(&self) -> watch::Receiver<ProcessId> {
-        self.me.subscribe()
+    /// Until this process goes under another number than `number`, because it was declared dead:
+    /// whatever it claimed under that one is no longer its own.
+    pub async fn lost(&self, number: ProcessId) {
+        let mut seen = self.me.version();
+        while self.me() == number {
+            seen = self.me.after(seen).await;
+        }
     }
 
     /// True while the last beat is young enough to start something.
@@ -100,23 +103,20 @@ impl Liveness {
     /// The baseline is a read that began after the call, so that a beat from before it cannot
     /// pass for a sign of life.
     pub async fn fate(&self, other: ProcessId) -> Fate {
-        let mut beats = self.beats.subscribe();
+        let counter = || self.beats.read(|beats| beats.get(&other).copied());
         // The read under way may have begun before the call: let it pass.
+        let mut seen = self.beats.version();
         for _ in 0..2 {
-            if beats.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            seen = self.beats.after(seen).await;
         }
-        let Some(baseline) = beats.borrow_and_update().get(&other).copied() else {
+        let Some(baseline) = counter() else {
             return Fate::Gone;
         };
         loop {
-            if beats.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            match beats.borrow_and_update().get(&other) {
+            seen = self.beats.after(seen).await;
+            match counter() {
                 None => return Fate::Gone,
-                Some(counter) if *counter > baseline => return Fate::Alive,
+                Some(counter) if counter > baseline => return Fate::Alive,
                 Some(_) => {}
             }
         }
@@ -174,7 +174,7 @@ impl Liveness {
                     process.new = new.0,
                     "this process had been declared dead; it goes on under a new number"
                 );
-                self.me.send_replace(new);
+                self.me.post(new);
                 self.beaten(began);
                 true
             }
@@ -191,7 +191,7 @@ impl Liveness {
             Ok(beats) => {
                 let suspects = observer.read(began, self.me(), &beats);
                 let counters = beats.iter().map(|b| (b.process, b.counter)).collect();
-                self.beats.send_replace(counters);
+                self.beats.post(counters);
                 if !suspects.is_empty() {
                     self.suspects.send_replace(suspects);
                 }

@@ -5,6 +5,7 @@
 //! of successful reads, while the observer's own beats committed. [`Observer`] is that rule,
 //! pure; [`Liveness`] beats, reads and remembers.
 
+mod board;
 mod flow;
 mod heartbeat;
 mod observer;

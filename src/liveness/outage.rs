@@ -1,5 +1,6 @@
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use crate::store::StoreError;
 

@@ -11,7 +11,7 @@ use crate::intake::{Description, Gate, Intake, Readiness};
 use crate::liveness::{Flow, Liveness, Progress};
 use crate::relay::{Dispatcher, Relay};
 use crate::store::Store;
-use crate::worker::{Registration, Registry, Worker, WorkerParts};
+use crate::worker::{Jitter, Registration, Registry, Worker, WorkerParts};
 
 /// What everything in a process stands on.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ impl Ground {
             progress: self.progress.clone(),
             flow: self.flow.clone(),
             queues: self.queues.clone(),
+            jitter: Jitter::default(),
             handlers: work.handlers,
             shutdown_deadline: work.shutdown_deadline,
         };

@@ -3,11 +3,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::circuit::{Circuit, Trial};
 use super::gate::Gate;
+use super::jitter::Jitter;
 use super::ledger::Ledger;
+use super::progress::ProgressBoard;
+use super::report;
 use super::running::{Presence, Running};
 use super::slots::Slot;
 use super::transaction::{Commit, CommitCell, Ending};
@@ -47,8 +51,11 @@ pub(super) struct Executor {
     pub(super) liveness: Arc<Liveness>,
     pub(super) progress: Arc<Progress>,
     pub(super) running: Arc<Running>,
+    /// What handlers say of how far they are.
+    pub(super) board: Arc<ProgressBoard>,
     pub(super) ledger: Ledger,
     pub(super) flow: Arc<Flow>,
+    pub(super) jitter: Jitter,
     /// Whether the queue's jobs may be started.
     pub(super) gate: Gate,
     /// Whether what they need is there.
@@ -101,7 +108,9 @@ impl Executor {
             }
         };
         let ending = self.ending(publication.id, &claimed);
+        let timer = self.flow.run(&self.queue);
         let outcome = self.run(&publication, &claimed, &stop, &ending).await;
+        drop(timer);
         let outcome = match ending.commit.get() {
             Commit::None => outcome,
             Commit::Done => {
@@ -169,6 +178,8 @@ impl Executor {
             max_attempts: self.max_attempts(claimed),
             created_at: claimed.created_at,
             cancelled: cancelled.clone(),
+            deadline: Instant::now() + self.config.timeout,
+            board: self.board.clone(),
             ending: ending.clone(),
         };
         let payload = publication.payload.clone();
@@ -193,13 +204,12 @@ impl Executor {
         claimed: &Claimed,
         stop: &CancellationToken,
     ) -> Option<Outcome> {
-        let mut identity = self.liveness.identity();
-        let lost = identity.wait_for(|me| *me != claimed.owner);
+        let lost = self.liveness.lost(claimed.owner);
         Some(tokio::select! {
             biased;
             ended = &mut task.0 => outcome(ended),
             // The job is no longer ours: what the handler would return is refused anyway.
-            _ = lost => Outcome::Interrupted,
+            () = lost => Outcome::Interrupted,
             () = stop.cancelled() => return None,
             () = tokio::time::sleep(self.config.timeout) => Outcome::timed_out(self.config.timeout),
             () = self.deadline.cancelled() => Outcome::Interrupted,
@@ -208,13 +218,12 @@ impl Executor {
 
     /// Lets a handler that was asked to stop come to an end, which counts if it is one.
     async fn grace(&self, task: &mut AbortOnDrop, claimed: &Claimed) -> Outcome {
-        let mut identity = self.liveness.identity();
-        let lost = identity.wait_for(|me| *me != claimed.owner);
+        let lost = self.liveness.lost(claimed.owner);
         let ended = tokio::select! {
             biased;
             ended = &mut task.0 => Some(outcome(ended)),
             // As in `supervise`: it may run elsewhere by now.
-            _ = lost => None,
+            () = lost => None,
             () = tokio::time::sleep(GRACE) => None,
             () = self.deadline.cancelled() => None,
         };
@@ -230,7 +239,13 @@ impl Executor {
             max_attempts: self.max_attempts(claimed),
         };
         let cooldown = self.config.breaker.cooldown;
-        decide(outcome, run, &self.config.retry, cooldown, rand::random())
+        decide(
+            outcome,
+            run,
+            &self.config.retry,
+            cooldown,
+            self.jitter.next(),
+        )
     }
 
     fn max_attempts(&self, claimed: &Claimed) -> u32 {
@@ -273,10 +288,17 @@ impl Executor {
         presence: &Presence,
     ) {
         presence.ended(claimed.owner, claimed.epoch);
+        self.board.ended(Fence {
+            id: publication.id,
+            owner: claimed.owner,
+            epoch: claimed.epoch,
+        });
         if kept == Some(true) && transition.target().is_final() {
             self.flow.finished(&self.queue, publication.id);
         }
-        report(publication, claimed, transition, kept);
+        self.flow
+            .outcome(&self.queue, report::outcome(transition, kept));
+        report::log(publication, claimed, transition, kept);
     }
 }
 
@@ -300,39 +322,6 @@ fn unknown_kind(kind: &Kind, claimed: &Claimed) -> Outcome {
             .inside()
     };
     Outcome::Failure(failure)
-}
-
-fn report(
-    publication: &Publication,
-    claimed: &Claimed,
-    transition: &Transition,
-    kept: Option<bool>,
-) {
-    let (id, kind) = (publication.id, &publication.kind);
-    let attempt = claimed.failures + 1;
-    let state = transition.target();
-    match (kept, transition.error()) {
-        (Some(true), Some(error)) if matches!(transition, Transition::Postpone { .. }) => {
-            tracing::info!(
-                job.id = %id, job.kind = %kind, job.state = %state,
-                error.code = error.code, error.message = error.message, "job put off"
-            );
-        }
-        (Some(true), Some(error)) => tracing::warn!(
-            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state,
-            error.code = error.code, error.message = error.message, "job failed"
-        ),
-        (Some(true), None) => tracing::info!(
-            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state, "job ended"
-        ),
-        (Some(false), _) => tracing::warn!(
-            job.id = %id, job.kind = %kind, job.epoch = claimed.epoch,
-            "result refused: the claim was lost"
-        ),
-        (None, _) => tracing::warn!(
-            job.id = %id, job.kind = %kind, "stopped before the end of the run was written"
-        ),
-    }
 }
 
 fn outcome(ended: Result<Result<Outcome, Panic>, tokio::task::JoinError>) -> Outcome {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::executor::Executor;
 use super::slots::Slot;
-use super::{Handlers, Worker, WorkerParts};
+use super::{Handlers, Jitter, Worker, WorkerParts};
 use crate::broker::embedded::EmbeddedBroker;
 use crate::broker::{Delivery, Settlement, Verdict};
 use crate::config::Queues;
@@ -48,6 +48,7 @@ impl Fixture {
             progress: Arc::new(Progress::default()),
             flow: Arc::new(Flow::default()),
             queues: Arc::new(Queues::built_in()),
+            jitter: Jitter::default(),
             handlers: Arc::new(Handlers::default()),
             shutdown_deadline: Duration::from_secs(1),
         };

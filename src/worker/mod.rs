@@ -15,14 +15,17 @@ mod executor;
 mod fixture;
 mod gate;
 mod hand_back;
+mod jitter;
 mod job;
 mod ledger;
 mod next_job;
 mod pointer;
 mod pool;
+mod progress;
 mod reconcile;
 mod registration;
 mod registry;
+mod report;
 mod running;
 mod schema;
 mod slots;
@@ -37,6 +40,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use door::Door;
+pub use jitter::Jitter;
 pub use job::{Attempt, Invalid, Job};
 pub use next_job::NextJob;
 pub use pointer::{invalid, json_pointer};
@@ -55,6 +59,7 @@ use executor::Executor;
 use gate::Gate;
 use ledger::Ledger;
 use pool::Pool;
+use progress::ProgressBoard;
 
 /// What a worker works with.
 #[derive(Debug, Clone)]
@@ -71,6 +76,8 @@ pub struct WorkerParts {
     pub flow: Arc<Flow>,
     /// How each queue is worked.
     pub queues: Arc<Queues>,
+    /// Spreads retries.
+    pub jitter: Jitter,
     /// What runs which kind.
     pub handlers: Arc<Handlers>,
     /// How long a draining worker may finish what runs.
@@ -84,6 +91,7 @@ pub struct Worker {
     pauses: watch::Sender<Option<BTreeSet<String>>>,
     parts: WorkerParts,
     running: Arc<Running>,
+    board: Arc<ProgressBoard>,
     deadline: CancellationToken,
     draining: CancellationToken,
 }
@@ -103,6 +111,7 @@ impl Worker {
             give_up,
         );
         let (pauses, paused) = watch::channel(None);
+        let board = Arc::new(ProgressBoard::default());
         let mut pools = Vec::new();
         for name in names {
             let Some(config) = parts.queues.get(name.as_str()) else {
@@ -120,8 +129,10 @@ impl Worker {
                 liveness: parts.liveness.clone(),
                 progress: parts.progress.clone(),
                 running: running.clone(),
+                board: board.clone(),
                 ledger: ledger.clone(),
                 flow: parts.flow.clone(),
+                jitter: parts.jitter.clone(),
                 gate: Gate::new(name.clone(), paused.clone()),
                 circuit: Arc::new(circuit),
                 deadline: deadline.clone(),
@@ -136,6 +147,7 @@ impl Worker {
             pauses,
             parts,
             running,
+            board,
             deadline,
             draining,
         }
@@ -160,6 +172,11 @@ impl Worker {
             self.parts.liveness.clone(),
             self.running.clone(),
         ));
+        let writing = tokio::spawn(progress::write(
+            self.parts.store.clone(),
+            self.parts.liveness.clone(),
+            self.board,
+        ));
         let pausing = tokio::spawn(gate::watch_pauses(self.parts.store.clone(), self.pauses));
         let timer = tokio::spawn(end_deadline(
             self.deadline.clone(),
@@ -175,9 +192,10 @@ impl Worker {
         )
         .await;
         timer.abort();
-        // It only reads and hands back; cut off at any point it leaves nothing half done.
+        // They only read, hand back and tell; cut off at any point they leave nothing half done.
         reconciling.abort();
         cancelling.abort();
+        writing.abort();
         pausing.abort();
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) async fn reconcile(
     liveness: Arc<Liveness>,
     running: Arc<Running>,
 ) {
-    let mut suspected = HashSet::new();
+    let mut suspected = BTreeSet::new();
     loop {
         tokio::time::sleep(EVERY).await;
         match look(&*store, &liveness, &running, &suspected).await {
@@ -35,10 +35,10 @@ async fn look(
     store: &dyn Store,
     liveness: &Liveness,
     running: &Running,
-    before: &HashSet<(JobId, i32)>,
-) -> StoreResult<HashSet<(JobId, i32)>> {
+    before: &BTreeSet<(JobId, i32)>,
+) -> StoreResult<BTreeSet<(JobId, i32)>> {
     let owner = liveness.me();
-    let strangers: HashSet<_> = store
+    let strangers: BTreeSet<_> = store
         .owned(owner)
         .await?
         .into_iter()

@@ -15,6 +15,7 @@
 mod support;
 
 mod api;
+mod auditing;
 mod bench;
 mod client;
 mod command_line;
@@ -24,6 +25,7 @@ mod fuzzing;
 mod installation;
 mod keys;
 mod mail;
+mod metrics;
 mod operating;
 mod queues;
 mod reading;

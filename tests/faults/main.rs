@@ -23,6 +23,7 @@ mod messages;
 mod operating;
 mod outage;
 mod pause;
+mod progress;
 mod silence;
 mod site;
 mod waiting;

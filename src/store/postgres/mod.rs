@@ -7,6 +7,7 @@
 //! transaction-scoped, so a pooler in transaction mode may stand in front (PgBouncer from 1.21,
 //! which knows prepared statements).
 
+mod audit;
 mod claim;
 mod control;
 mod day;
@@ -26,6 +27,7 @@ mod operating;
 mod operations;
 mod outbox;
 mod processes;
+mod progress;
 mod prune;
 mod purge;
 mod read;
