@@ -60,11 +60,12 @@ impl Acceptance {
             let (store, dispatcher, me) = (store.clone(), dispatcher.clone(), liveness.me());
             let flow = flow.clone();
             async move {
+                let room = dispatcher.reserve(batch.len()).await;
                 let insertion = store.insert(me, &batch, LEASE).await?;
                 count(&flow, &batch, &insertion);
                 // From here on the jobs are accepted, whatever becomes of this process.
                 if let Some(entry) = to_publish(&batch, &insertion) {
-                    dispatcher.try_dispatch(entry);
+                    dispatcher.dispatch_reserved(entry, room);
                 }
                 Ok(insertion.jobs)
             }
@@ -95,6 +96,7 @@ impl Acceptance {
         let whole = &self.whole;
         let place = whole.places.acquire().await;
         let _place = place.map_err(|_| StoreError::Stopping)?;
+        let room = whole.dispatcher.reserve(jobs.len()).await;
         let mut tries = 0;
         let answer = loop {
             match whole
@@ -112,7 +114,7 @@ impl Acceptance {
         Ok(answer.map(|insertion| {
             count(&whole.flow, jobs, &insertion);
             if let Some(entry) = to_publish(jobs, &insertion) {
-                whole.dispatcher.try_dispatch(entry);
+                whole.dispatcher.dispatch_reserved(entry, room);
             }
             insertion.jobs
         }))

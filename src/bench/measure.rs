@@ -124,7 +124,7 @@ impl Measure {
         let mut worker = self.start(Role::Worker).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         report.memory.worker_idle = worker.tree().and_then(Tree::memory).map(|(now, _)| now);
-        let usage = Usage::new(Some(subject), &intake, Some(&worker));
+        let usage = Usage::new(Some(subject), intake.tree(), worker.tree());
         let written = subject.store.written().await;
         let before = usage.read();
         report.at_once = Some(self.at_once(&target, &mut worker, watch).await?);
@@ -150,7 +150,7 @@ impl Measure {
         let target = self.target(&process);
         tokio::time::sleep(Duration::from_secs(2)).await;
         report.memory.worker_idle = process.tree().and_then(Tree::memory).map(|(now, _)| now);
-        let usage = Usage::new(None, &process, None);
+        let usage = Usage::new(None, process.tree(), None);
         let before = usage.read();
         report.at_once = Some(self.at_once(&target, &mut process, watch).await?);
         report.cpu = usage.read().since(&before, self.jobs);
@@ -266,18 +266,26 @@ impl Measure {
         watch: Watch<'_>,
     ) -> Result<Limit, BenchError> {
         watch("the limit", 0, self.jobs);
+        let usage = Usage::new(Some(subject), None, None);
+        let before = usage.read();
         let started = Instant::now();
         let (broker, store) = tokio::join!(
             subject.broker.raw_speed(self.jobs, self.size),
             subject.store.raw_speed(self.jobs, self.size),
         );
         let both = Rate::of(self.jobs, started.elapsed().as_secs_f64());
+        let spent = usage.read().since(&before, self.jobs);
         let ours = report.at_once.map_or(0.0, |rate| rate.per_second);
+        let (cpu, our_cpu) = (spent.all(), report.cpu.all());
         Ok(Limit {
             both,
             broker: Rate::of(self.jobs, broker?.as_secs_f64()),
             store: Rate::of(self.jobs, store?.as_secs_f64()),
             share: round(ours / both.per_second.max(1.0), 1000.0),
+            cpu,
+            cpu_share: cpu
+                .zip(our_cpu)
+                .map(|(limit, ours)| round(limit / ours.max(0.1), 1000.0)),
         })
     }
 
@@ -328,19 +336,15 @@ struct Usage {
 struct Times([Option<Duration>; 5]);
 
 impl Usage {
-    fn new(
-        subject: Option<&Subject>,
-        intake: &BenchProcess,
-        worker: Option<&BenchProcess>,
-    ) -> Self {
+    fn new(subject: Option<&Subject>, intake: Option<Tree>, worker: Option<Tree>) -> Self {
         let at = |place: &Option<(String, u16)>| {
             let (host, port) = place.as_ref()?;
             Tree::listening(host, *port)
         };
         Self {
             load: Tree::of(std::process::id()),
-            intake: intake.tree(),
-            worker: worker.and_then(BenchProcess::tree),
+            intake,
+            worker,
             broker: subject.and_then(|subject| at(&subject.broker_at)),
             store: subject.and_then(|subject| at(&subject.store_at)),
         }

@@ -42,6 +42,17 @@ pub struct Cpu {
     pub load: Option<f64>,
 }
 
+impl Cpu {
+    /// All together, where broker and store are known.
+    pub(super) fn all(&self) -> Option<f64> {
+        let servers = self.broker? + self.store?;
+        Some(round(
+            servers + self.own.unwrap_or(0.0) + self.load.unwrap_or(0.0),
+            10.0,
+        ))
+    }
+}
+
 /// Resident memory, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Memory {
@@ -65,6 +76,12 @@ pub struct Limit {
     pub store: Rate,
     /// Our jobs a second, enqueued and processed at once, as a share of `both`.
     pub share: f64,
+    /// Time on a processor for 1,000 jobs, in milliseconds, of everybody: here the bench does
+    /// what intake and worker do otherwise.
+    pub cpu: Option<f64>,
+    /// That as a share of what our jobs took. It moves less than `share` when others use the
+    /// machine.
+    pub cpu_share: Option<f64>,
 }
 
 /// What was measured.

@@ -1,13 +1,19 @@
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::broker::Broker;
 use crate::liveness::Liveness;
 use crate::store::{OutboxEntry, OutboxId, Store};
 
-/// Entries that are published at once.
-const IN_FLIGHT: usize = 16;
+/// Messages that are published at once: enough to keep the broker busy, and few enough to be
+/// confirmed well within the lease of their entries. A larger entry counts as so many.
+const IN_FLIGHT: u32 = 8_000;
+/// How long an insert waits for the broker to catch up with those before it. Acceptance slows down
+/// to the broker's pace instead of leaving more and more to the relays, which come for an entry
+/// when its lease is over.
+const CATCH_UP: Duration = Duration::from_millis(250);
 /// Entries settled in one transaction at most.
 const SETTLE_BATCH: usize = 256;
 
@@ -16,7 +22,7 @@ const SETTLE_BATCH: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Dispatcher {
     broker: Arc<dyn Broker>,
-    slots: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     confirmed: mpsc::UnboundedSender<OutboxId>,
 }
 
@@ -28,30 +34,47 @@ impl Dispatcher {
         tokio::spawn(settle(store, liveness, arrivals));
         Self {
             broker,
-            slots: Arc::new(Semaphore::new(IN_FLIGHT)),
+            room: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             confirmed,
         }
     }
 
-    /// Publishes an entry in the background; waits while too many are in flight.
+    /// Publishes an entry in the background; waits while too much is in flight.
     pub async fn dispatch(&self, entry: OutboxEntry) {
-        if let Ok(slot) = self.slots.clone().acquire_owned().await {
-            self.publish(entry, slot);
+        let weight = weight(entry.publications.len());
+        if let Ok(place) = self.room.clone().acquire_many_owned(weight).await {
+            self.publish(entry, place);
         }
     }
 
-    /// Publishes an entry in the background, or leaves it to a relay when too many are in
-    /// flight: whoever accepts jobs never waits for the broker.
-    pub fn try_dispatch(&self, entry: OutboxEntry) {
-        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
-            self.publish(entry, slot);
+    /// Room for so many messages that are about to be committed. None when there is none soon, or
+    /// nothing can be published now: whoever accepts jobs never waits for a broker that is down.
+    pub async fn reserve(&self, messages: usize) -> Option<Reservation> {
+        if !self.broker.accepts() {
+            return None;
+        }
+        let taking = self.room.clone().acquire_many_owned(weight(messages));
+        let place = tokio::time::timeout(CATCH_UP, taking).await.ok()?.ok()?;
+        Some(Reservation(place))
+    }
+
+    /// Publishes an entry in the background, where room was reserved for it; or leaves it to a
+    /// relay.
+    pub fn dispatch_reserved(&self, entry: OutboxEntry, room: Option<Reservation>) {
+        let weight = weight(entry.publications.len());
+        let place = match room {
+            Some(Reservation(place)) => Ok(place),
+            None => self.room.clone().try_acquire_many_owned(weight),
+        };
+        if let Ok(place) = place {
+            self.publish(entry, place);
         }
     }
 
-    fn publish(&self, entry: OutboxEntry, slot: tokio::sync::OwnedSemaphorePermit) {
+    fn publish(&self, entry: OutboxEntry, place: OwnedSemaphorePermit) {
         let (broker, confirmed) = (self.broker.clone(), self.confirmed.clone());
         tokio::spawn(async move {
-            let _slot = slot;
+            let _place = place;
             let answers = broker.publish(&entry.publications).await;
             match answers.into_iter().find_map(Result::err) {
                 // A crash here publishes all of it again: duplicates are fenced.
@@ -68,6 +91,14 @@ impl Dispatcher {
     }
 }
 
+/// Room in flight that nobody else takes.
+#[derive(Debug)]
+pub struct Reservation(OwnedSemaphorePermit);
+
+fn weight(messages: usize) -> u32 {
+    u32::try_from(messages).map_or(IN_FLIGHT, |messages| messages.clamp(1, IN_FLIGHT))
+}
+
 /// Group-commits settlements. One that fails is dropped: the entry is published again, once.
 async fn settle(
     store: Arc<dyn Store>,
@@ -82,3 +113,6 @@ async fn settle(
         entries.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use dispatcher::Dispatcher;
+pub use dispatcher::{Dispatcher, Reservation};
 pub use operations::OperationExecutor;
 
 use crate::broker::Broker;

@@ -28,6 +28,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const POOL_SIZE: usize = 8;
 /// AMQP heartbeat, in seconds.
 const HEARTBEAT: &str = "10";
+/// Longest AMQP frame, in bytes. lapin keeps 64 of them as buffers for each connection, all of
+/// them resident: with RabbitMQ's 128 KiB that would be 8 MB a connection, most of what an idle
+/// worker has. A longer message travels in several frames.
+const FRAME_MAX: &str = "32768";
 
 /// One broker of `AMQP_URL`.
 struct Endpoint {
@@ -162,6 +166,9 @@ impl Endpoint {
         }
         if !url.query_pairs().any(|(key, _)| key == "heartbeat") {
             url.query_pairs_mut().append_pair("heartbeat", HEARTBEAT);
+        }
+        if !url.query_pairs().any(|(key, _)| key == "frame_max") {
+            url.query_pairs_mut().append_pair("frame_max", FRAME_MAX);
         }
         let uri: AMQPUri = url
             .as_str()

@@ -44,7 +44,11 @@ fn rates(out: Output, report: &Report) {
     out.line("");
     out.line(table::text(&mut rows));
     if let Some(limit) = &report.limit {
-        out.line(format!("{:.0} % of the limit", limit.share * 100.0));
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        let by_cpu = limit.cpu_share.map(percent);
+        let by_cpu =
+            by_cpu.map_or_else(String::new, |share| format!("; {share} by processor time"));
+        out.line(format!("{} of the limit{by_cpu}", percent(limit.share)));
     }
 }
 
@@ -86,6 +90,10 @@ fn costs(out: Output, report: &Report) {
     row("  broker", cpu(report.cpu.broker));
     row("  store", cpu(report.cpu.store));
     row("  this bench", cpu(report.cpu.load));
+    row(
+        "  the limit, all together",
+        cpu(report.limit.and_then(|limit| limit.cpu)),
+    );
     let wal = report.wal_per_job;
     row(
         "write-ahead log of a job",

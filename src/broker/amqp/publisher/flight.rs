@@ -53,8 +53,42 @@ impl From<&lapin::Error> for Lost {
     }
 }
 
-/// How a publish ended, by its number. The inner result is there once it was sent.
-type Landed = (u64, lapin::Result<lapin::Result<Confirmation>>);
+/// The broker's answer to one message, without what lapin carries along with it: thousands are
+/// moved about at a time.
+enum Answer {
+    Acked,
+    Nacked,
+    // With the identity of a returned message, perhaps another's.
+    Returned { nacked: bool, whose: Box<Identity> },
+    Unasked,
+    // The channel was closed before it was sent.
+    Unsent,
+    Lost(Box<lapin::Error>),
+}
+
+/// How a publish ended, by its number.
+type Landed = (u64, Answer);
+
+/// Message id and routing key.
+type Identity = (String, String);
+
+impl From<Confirmation> for Answer {
+    fn from(confirmation: Confirmation) -> Self {
+        match confirmation {
+            Confirmation::Ack(None) => Self::Acked,
+            Confirmation::Nack(None) => Self::Nacked,
+            Confirmation::Ack(Some(message)) => Self::Returned {
+                nacked: false,
+                whose: Box::new(identity(&message)),
+            },
+            Confirmation::Nack(Some(message)) => Self::Returned {
+                nacked: true,
+                whose: Box::new(identity(&message)),
+            },
+            Confirmation::NotRequested => Self::Unasked,
+        }
+    }
+}
 
 /// The messages in flight on one confirm channel.
 pub(super) struct Flight {
@@ -69,7 +103,7 @@ pub(super) struct Flight {
     // The channel takes no more.
     grounded: bool,
     // By message id and routing key: returns that have come before their own confirm.
-    returned: HashMap<(String, String), usize>,
+    returned: HashMap<Identity, usize>,
 }
 
 impl Flight {
@@ -126,10 +160,18 @@ impl Flight {
             let sent = channel
                 .basic_publish(JOBS.into(), key.into(), options, &payload, properties)
                 .await;
-            match sent {
-                Ok(confirm) => (number, Ok(confirm.await)),
-                Err(error) => (number, Err(error)),
-            }
+            let answer = match sent {
+                Ok(confirm) => match confirm.await {
+                    Ok(confirmation) => Answer::from(confirmation),
+                    Err(error) => Answer::Lost(Box::new(error)),
+                },
+                // What ended the channel is told by a message that was on it.
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {
+                    Answer::Unsent
+                }
+                Err(error) => Answer::Lost(Box::new(error)),
+            };
+            (number, answer)
         }));
         self.aloft.insert(number, pending);
     }
@@ -158,10 +200,8 @@ impl Flight {
         })
         .await;
         for (_, answer) in &landed {
-            if let Ok(Ok(Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message)))) =
-                answer
-            {
-                *self.returned.entry(identity(message)).or_default() += 1;
+            if let Answer::Returned { whose, .. } = answer {
+                *self.returned.entry((**whose).clone()).or_default() += 1;
             }
         }
         let landings = landed
@@ -174,30 +214,23 @@ impl Flight {
         landings
     }
 
-    fn landing(
-        &mut self,
-        number: u64,
-        answer: lapin::Result<lapin::Result<Confirmation>>,
-    ) -> Option<Landing> {
-        let confirmation = match answer {
-            Ok(Ok(confirmation)) => confirmation,
-            // What ended the channel is told by a message that was on it.
-            Err(error) if matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {
+    fn landing(&mut self, number: u64, answer: Answer) -> Option<Landing> {
+        match &answer {
+            Answer::Unsent => {
                 self.grounded = true;
                 return self.remove(number).map(Landing::Unsent);
             }
-            Ok(Err(error)) | Err(error) => return Some(Landing::Lost(Lost::from(&error))),
-        };
+            Answer::Lost(error) => return Some(Landing::Lost(Lost::from(&**error))),
+            _ => {}
+        }
         // `None`: nobody waits for it any more.
         let pending = self.remove(number)?;
         let returned = self.take_returned(&pending.publication);
-        Some(match confirmation {
-            Confirmation::Nack(_) => Landing::Refused(pending),
-            Confirmation::Ack(carried) if returned || carried.is_some() => {
-                Landing::Returned(pending)
-            }
-            Confirmation::Ack(_) => Landing::Confirmed(pending),
-            Confirmation::NotRequested => {
+        Some(match answer {
+            Answer::Nacked | Answer::Returned { nacked: true, .. } => Landing::Refused(pending),
+            Answer::Acked if !returned => Landing::Confirmed(pending),
+            Answer::Acked | Answer::Returned { .. } => Landing::Returned(pending),
+            Answer::Unasked | Answer::Unsent | Answer::Lost(_) => {
                 Landing::Lost(Lost::Connection("the channel does not confirm".to_owned()))
             }
         })
@@ -251,7 +284,7 @@ fn routing_key(publication: &Publication) -> String {
     Source::new(publication.queue.clone(), lane).routing_key()
 }
 
-fn identity(message: &BasicReturnMessage) -> (String, String) {
+fn identity(message: &BasicReturnMessage) -> Identity {
     let id = message.properties.message_id();
     (
         id.as_ref().map(ToString::to_string).unwrap_or_default(),

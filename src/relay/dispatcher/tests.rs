@@ -1,0 +1,109 @@
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use super::*;
+use crate::broker::{BrokerError, Consumer, ObjectStatus, PublishError, QueueStatus, Source};
+use crate::job::{NewJob, Publication, QueueName};
+
+/// Confirms nothing.
+#[derive(Debug)]
+struct Silent {
+    accepts: bool,
+}
+
+#[async_trait]
+impl Broker for Silent {
+    async fn publish(&self, _: &[Publication]) -> Vec<Result<(), PublishError>> {
+        std::future::pending().await
+    }
+
+    fn accepts(&self) -> bool {
+        self.accepts
+    }
+
+    async fn consume(&self, _: Source, prefetch: u16) -> Consumer {
+        crate::broker::consumer(prefetch).1
+    }
+
+    async fn status(&self, source: &Source) -> Result<QueueStatus, BrokerError> {
+        Err(BrokerError::NoQueue(source.to_string()))
+    }
+
+    async fn declare(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn topology(&self) -> Result<Vec<ObjectStatus>, BrokerError> {
+        Ok(Vec::new())
+    }
+
+    fn created(&self) -> broadcast::Receiver<QueueName> {
+        broadcast::channel(1).1
+    }
+
+    async fn version(&self) -> Result<String, BrokerError> {
+        Ok("silent".to_owned())
+    }
+
+    async fn close(&self) {}
+}
+
+fn dispatcher(accepts: bool) -> Dispatcher {
+    Dispatcher {
+        broker: Arc::new(Silent { accepts }),
+        room: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
+        confirmed: mpsc::unbounded_channel().0,
+    }
+}
+
+fn entry(messages: usize) -> OutboxEntry {
+    let job = NewJob::new(
+        "bench.noop".parse().unwrap(),
+        "bench".parse().unwrap(),
+        "{}",
+    );
+    OutboxEntry {
+        id: OutboxId(1),
+        publications: vec![job.first_dispatch(); messages],
+    }
+}
+
+/// What is left to the relays waits until its lease is over.
+#[tokio::test(start_paused = true)]
+async fn many_small_entries_are_in_flight_together() {
+    let dispatcher = dispatcher(true);
+    for _ in 0..40 {
+        let room = dispatcher.reserve(100).await;
+        assert!(room.is_some());
+        dispatcher.dispatch_reserved(entry(100), room);
+    }
+    assert_eq!(dispatcher.room.available_permits(), 4_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_lags_is_waited_for_and_not_for_long() {
+    let dispatcher = dispatcher(true);
+    let all = dispatcher.reserve(1_000_000).await;
+    assert!(all.is_some(), "a larger entry than there is room for");
+    assert!(dispatcher.reserve(1).await.is_none());
+    dispatcher.dispatch_reserved(entry(1), None);
+    assert_eq!(dispatcher.room.available_permits(), 0, "left to a relay");
+    let (freed, waited) = tokio::join!(
+        async {
+            tokio::time::sleep(CATCH_UP / 2).await;
+            drop(all);
+        },
+        dispatcher.reserve(1),
+    );
+    let () = freed;
+    assert!(waited.is_some(), "it caught up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_down_is_not_waited_for() {
+    let dispatcher = dispatcher(false);
+    assert!(dispatcher.reserve(1).await.is_none());
+    // Published all the same: it may be back.
+    dispatcher.dispatch_reserved(entry(10), None);
+    assert_eq!(dispatcher.room.available_permits(), IN_FLIGHT as usize - 10);
+}
