@@ -59,6 +59,35 @@ impl Job for Sleep {
     }
 }
 
+/// Says how far it is, step by step and many times a step.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Steps {
+    steps: u32,
+    ms: u64,
+}
+
+impl Job for Steps {
+    const KIND: &'static str = "probe.steps";
+    type Context = Marks;
+
+    async fn run(self, marks: &Marks, attempt: &Attempt) -> JobResult {
+        marks.leave("start", attempt)?;
+        for step in 0..self.steps {
+            for _ in 0..100 {
+                let fraction = f64::from(step) / f64::from(self.steps);
+                attempt.progress(fraction, format!("step {step} of {}", self.steps));
+            }
+            tokio::time::sleep(Duration::from_millis(self.ms)).await;
+        }
+        marks.leave("end", attempt)?;
+        let left = attempt
+            .deadline()
+            .saturating_duration_since(tokio::time::Instant::now());
+        Done::with(left.as_secs())
+    }
+}
+
 /// How a job may fail.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -103,5 +132,6 @@ fn main() -> ExitCode {
     longshore::App::new()
         .job_with::<Sleep>("probe", Marks::from_environment)
         .job_with::<Fail>("probe", Marks::from_environment)
+        .job_with::<Steps>("probe", Marks::from_environment)
         .run()
 }

@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod app;
+pub mod bench;
 pub mod broker;
 mod cli;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod liveness;
 pub mod node;
 pub mod relay;
 pub mod store;
+pub mod telemetry;
 pub mod worker;
 
 pub use app::App;

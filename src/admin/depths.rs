@@ -13,7 +13,11 @@ const STANDS: Duration = Duration::from_secs(1);
 pub struct Depths(Mutex<Option<(Instant, Vec<Depth>)>>);
 
 impl Depths {
-    pub(super) async fn read(&self, store: &dyn Store) -> StoreResult<Vec<Depth>> {
+    /// The count, or a new one if it is older than a second.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read(&self, store: &dyn Store) -> StoreResult<Vec<Depth>> {
         let mut counted = self.0.lock().await;
         if let Some((at, depths)) = &*counted
             && at.elapsed() < STANDS

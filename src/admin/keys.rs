@@ -54,6 +54,7 @@ pub async fn create_key(
     name: &str,
     scopes: Scopes,
     rate: Option<NonZeroU32>,
+    by: &str,
 ) -> Result<(ApiKey, Secret), KeyError> {
     if !is_name(name) {
         return Err(KeyError::Name(name.chars().take(MAX_NAME).collect()));
@@ -69,7 +70,7 @@ pub async fn create_key(
         scopes,
         rate,
     };
-    match store.create_key(&new).await? {
+    match store.create_key(&new, by).await? {
         Some(created) => Ok((created, Secret::new(key))),
         None => Err(KeyError::Taken(name.to_owned())),
     }
@@ -79,7 +80,7 @@ pub async fn create_key(
 ///
 /// # Errors
 /// `Unknown`, `Revoked`, or the store's.
-pub async fn revoke_key(store: &dyn Store, wanted: &str) -> Result<ApiKey, KeyError> {
+pub async fn revoke_key(store: &dyn Store, wanted: &str, by: &str) -> Result<ApiKey, KeyError> {
     let keys = store.keys().await?;
     let number = wanted.parse().ok().map(KeyId);
     let named = |key: &&ApiKey| key.name == wanted || number == Some(key.id);
@@ -91,7 +92,7 @@ pub async fn revoke_key(store: &dyn Store, wanted: &str) -> Result<ApiKey, KeyEr
     let Some(key) = found else {
         return Err(KeyError::Unknown(wanted.chars().take(MAX_NAME).collect()));
     };
-    if !store.revoke_key(key.id).await? {
+    if !store.revoke_key(key.id, by).await? {
         return Err(KeyError::Revoked(key.name.clone()));
     }
     Ok(key.clone())

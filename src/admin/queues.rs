@@ -267,10 +267,11 @@ pub async fn resume(
     queues: &Queues,
     depths: &Depths,
     names: &[String],
+    by: &str,
 ) -> Result<Vec<QueueName>, ControlError> {
     let found = known(store, queues, depths, names).await?;
     for queue in &found {
-        store.resume(queue).await?;
+        store.resume(queue, by).await?;
     }
     Ok(found)
 }

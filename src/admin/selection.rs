@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::config::Queues;
+use crate::config::{Queues, closest};
 use crate::job::QueueName;
-use crate::store::{JobFilter, Operations, StoreResult};
+use crate::store::{JobFilter, Page, Store, StoreResult};
 
 /// How a moment is written.
 pub const MOMENT: &str =
@@ -97,15 +97,16 @@ fn is_hex(byte: u8) -> bool {
     byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
-/// The first of these queues that neither the configuration knows nor any dead job is in.
+/// What is wrong with the first of these queues that neither the configuration knows nor any job
+/// is in, and what may have been meant.
 ///
 /// # Errors
 /// The store's.
-pub async fn unknown_queue<'a, S: Operations + ?Sized>(
-    names: &'a [QueueName],
+pub async fn unknown_queue(
+    names: &[QueueName],
     queues: &Queues,
-    store: &S,
-) -> StoreResult<Option<&'a QueueName>> {
+    store: &dyn Store,
+) -> StoreResult<Option<String>> {
     for name in names {
         if queues.get(name.as_str()).is_some() {
             continue;
@@ -114,8 +115,17 @@ pub async fn unknown_queue<'a, S: Operations + ?Sized>(
             queues: vec![name.clone()],
             ..JobFilter::default()
         };
-        if store.count_dead(&only).await? == 0 {
-            return Ok(Some(name));
+        let one = Page {
+            limit: 1,
+            before: None,
+        };
+        if store.list(&only, one).await?.is_empty() {
+            let known: Vec<&str> = queues.names().map(QueueName::as_str).collect();
+            let hint = match closest(name.as_str(), &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the queues are {}", known.join(", ")),
+            };
+            return Ok(Some(format!("no queue `{name}`; {hint}")));
         }
     }
     Ok(None)

@@ -1,11 +1,12 @@
 use super::filter::FilterArgs;
+use super::listing::{self, Much};
 use super::operator::operator;
 use super::submit::{payload_text, refused};
 use super::{CliError, Context, open, show};
 use crate::admin::{complete, edit, explain};
 use crate::config::{Need, Queues, Settings};
 use crate::job::{JobId, State};
-use crate::store::{Operated, Page, Store};
+use crate::store::{Operated, Store};
 
 /// Arguments of `longshore jobs`.
 #[derive(Debug, clap::Subcommand)]
@@ -30,9 +31,8 @@ pub(super) struct ListArgs {
     in_queues: Vec<String>,
     #[command(flatten)]
     filter: FilterArgs,
-    /// How many at most
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    limit: u32,
+    #[command(flatten)]
+    much: Much,
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -105,15 +105,10 @@ async fn list(
     let mut filter = args.filter.filter(&args.in_queues)?;
     filter.states = args.states;
     let store = open::ready_store(settings).await?;
-    let page = Page {
-        limit: args.limit,
-        before: None,
-    };
-    let mut jobs = store.list(&filter, page).await?;
+    open::known_queues(&filter, queues, &*store).await?;
+    let listed = listing::jobs(context.out, &*store, queues, &filter, &args.much, args.json).await;
     store.close().await;
-    jobs.iter_mut().for_each(|job| complete(job, queues));
-    show::jobs(context.out, &jobs, args.json);
-    Ok(())
+    Ok(listed?)
 }
 
 /// One job with its attempts.

@@ -2,6 +2,7 @@ use std::num::NonZeroU32;
 
 use serde::Serialize;
 
+use super::operator::operator;
 use super::table::{table, text};
 use super::{CliError, Context, open};
 use crate::admin::{KeyError, create_key, revoke_key};
@@ -69,7 +70,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     let store = open::ready_store(&settings).await?;
     match args {
         Args::Create(args) => {
-            let created = create_key(&*store, &args.name, args.scope, args.rate).await;
+            let created = create_key(&*store, &args.name, args.scope, args.rate, &operator()).await;
             store.close().await;
             let (row, key) = created?;
             if args.json {
@@ -90,7 +91,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
             if !args.yes && !out.confirm(&question) {
                 return Err(CliError::message("nothing was revoked"));
             }
-            let revoked = revoke_key(&*store, &args.key).await;
+            let revoked = revoke_key(&*store, &args.key, &operator()).await;
             store.close().await;
             let key = revoked?;
             if args.json {

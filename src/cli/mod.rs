@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand. It reads arguments, calls what does the work, and
 //! prints.
 
+mod audit;
+mod bench;
 mod dev;
 mod dlq;
 mod doctor;
@@ -9,6 +11,7 @@ mod filter;
 mod intake;
 mod jobs;
 mod keys;
+mod listing;
 mod logging;
 mod migrate;
 mod open;
@@ -73,6 +76,8 @@ enum Command {
     /// Look at queues, pause and resume them
     #[command(subcommand)]
     Queues(queues::Args),
+    /// Who did what, when: what operators did, newest first
+    Audit(audit::Args),
     /// API keys: who may ask the intake for what
     #[command(subcommand)]
     Keys(keys::Args),
@@ -80,6 +85,8 @@ enum Command {
     Verify(verify::Args),
     /// Check settings, connections, versions and topology; say how to fix them
     Doctor(doctor::Args),
+    /// Measure this installation, with processes and a queue of its own
+    Bench(bench::Args),
 }
 
 /// What every subcommand may need.
@@ -139,9 +146,11 @@ fn execute(context: Context, command: Command) -> Result<(), CliError> {
             Command::Jobs(args) => jobs::run(context, args).await,
             Command::Dlq(args) => Box::pin(dlq::run(context, args)).await,
             Command::Queues(args) => Box::pin(queues::run(context, args)).await,
+            Command::Audit(args) => audit::run(context, args).await,
             Command::Keys(args) => keys::run(context, args).await,
             Command::Verify(args) => Box::pin(verify::run(context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(context, args)).await,
+            Command::Bench(args) => Box::pin(bench::run(context, args)).await,
         }
     });
     // A handler that never yields must not hold the exit: its job has been handed back.

@@ -79,18 +79,14 @@ pub(super) async fn ready_store(settings: &Settings) -> Result<Arc<dyn Store>, C
     }
 }
 
-/// Refuses queues that neither the configuration nor any dead letter knows.
+/// Refuses queues that neither the configuration nor any job knows.
 pub(super) async fn known_queues(
     filter: &JobFilter,
     queues: &Queues,
     store: &dyn Store,
 ) -> Result<(), CliError> {
-    let Some(unknown) = unknown_queue(&filter.queues, queues, store).await? else {
-        return Ok(());
-    };
-    let known: Vec<&str> = queues.names().map(|name| name.as_str()).collect();
-    Err(CliError::usage(format!(
-        "no queue `{unknown}`; the queues are {}",
-        known.join(", ")
-    )))
+    match unknown_queue(&filter.queues, queues, store).await? {
+        Some(unknown) => Err(CliError::usage(unknown)),
+        None => Ok(()),
+    }
 }

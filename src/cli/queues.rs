@@ -86,7 +86,7 @@ async fn resume(
     args: &NamedArgs,
 ) -> Result<(), CliError> {
     let depths = Depths::default();
-    let resumed = admin::resume(store, queues, &depths, &args.names).await?;
+    let resumed = admin::resume(store, queues, &depths, &args.names, &operator()).await?;
     tell(context, store, queues, args, &depths).await?;
     for queue in resumed.iter().filter(|_| !args.json) {
         context.out.line(format!("{queue} runs"));

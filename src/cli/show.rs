@@ -2,25 +2,30 @@ use chrono::{DateTime, Utc};
 
 use super::output::Output;
 use super::table::{list, table, text};
-use crate::job::JobView;
+use crate::job::{JobView, ProgressView};
 use crate::store::{DeadGroup, Operation};
 
 /// Longest error text in a table cell, in characters.
 const CELL: usize = 60;
 
-/// A list of jobs.
-pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool) {
+/// A page of jobs; the first one has the header.
+pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool, first: bool) {
     if as_json {
         jobs.iter().for_each(|job| out.json(job));
         return;
     }
     if jobs.is_empty() {
-        out.line("no jobs");
+        if first {
+            out.line("no jobs");
+        }
         return;
     }
-    let mut rows = table(&[
-        "id", "queue", "kind", "state", "attempt", "created", "error",
-    ]);
+    let mut rows = match first {
+        true => table(&[
+            "id", "queue", "kind", "state", "attempt", "created", "error",
+        ]),
+        false => list(),
+    };
     for job in jobs {
         rows.add_row([
             job.id.to_string(),
@@ -39,16 +44,21 @@ pub(super) fn jobs(out: Output, jobs: &[JobView], as_json: bool) {
 }
 
 /// Dead letters by cause.
-pub(super) fn groups(out: Output, groups: &[DeadGroup], as_json: bool) {
+pub(super) fn groups(out: Output, groups: &[DeadGroup], as_json: bool, first: bool) {
     if as_json {
         groups.iter().for_each(|group| out.json(group));
         return;
     }
     if groups.is_empty() {
-        out.line("no dead letters");
+        if first {
+            out.line("no dead letters");
+        }
         return;
     }
-    let mut rows = table(&["fingerprint", "count", "kind", "first", "last", "error"]);
+    let mut rows = match first {
+        true => table(&["fingerprint", "count", "kind", "first", "last", "error"]),
+        false => list(),
+    };
     for group in groups {
         rows.add_row([
             group.fingerprint.clone(),
@@ -90,6 +100,15 @@ pub(super) fn operations(out: Output, operations: &[Operation], as_json: bool) {
     out.line(text(&mut rows));
 }
 
+/// `40 %: page 4 of 10`
+fn progress(progress: &ProgressView) -> String {
+    let percent = (progress.fraction * 100.0).round();
+    match progress.message.as_str() {
+        "" => format!("{percent} %"),
+        message => format!("{percent} %: {}", line(message)),
+    }
+}
+
 /// One job, with its attempts.
 pub(super) fn job(out: Output, job: &JobView) {
     out.line(format!("{} {} {}", job.id, job.kind, job.state));
@@ -106,6 +125,10 @@ pub(super) fn job(out: Output, job: &JobView) {
         ("run at", optional(job.run_at)),
         ("started", optional(job.started_at)),
         ("finished", optional(job.finished_at)),
+        (
+            "progress",
+            job.progress.as_ref().map(progress).unwrap_or_default(),
+        ),
         (
             "waiting for",
             job.waiting_for
@@ -203,7 +226,7 @@ fn seconds(length: chrono::Duration) -> f64 {
     length.as_seconds_f64()
 }
 
-fn moment(at: DateTime<Utc>) -> String {
+pub(super) fn moment(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
 }
 

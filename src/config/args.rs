@@ -166,6 +166,38 @@ pub struct SettingsArgs {
     pub log_format: Option<String>,
 }
 
+impl SettingsArgs {
+    /// What was given, as variables for another process of this program.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let hidden = |secret: &Option<Secret>| secret.as_ref().map(|s| s.expose().to_owned());
+        let given = [
+            ("DATABASE_URL", hidden(&self.database_url)),
+            ("AMQP_URL", hidden(&self.amqp_url)),
+            ("LONGSHORE_QUEUES", self.queues.clone()),
+            ("LONGSHORE_LISTEN", self.listen.clone()),
+            ("LONGSHORE_HEALTH_LISTEN", self.health_listen.clone()),
+            (
+                "LONGSHORE_SHUTDOWN_DEADLINE",
+                self.shutdown_deadline.clone(),
+            ),
+            ("LONGSHORE_DATA_DIR", self.data_dir.clone()),
+            ("LONGSHORE_ADMIN_KEY", hidden(&self.admin_key)),
+            ("SMTP_URL", hidden(&self.smtp_url)),
+            ("MAIL_FROM", self.mail_from.clone()),
+            ("MAIL_TEMPLATES", self.mail_templates.clone()),
+            ("STRIPE_API_KEY", hidden(&self.stripe_api_key)),
+            ("STRIPE_API_BASE", self.stripe_api_base.clone()),
+            ("LONGSHORE_LOG", self.log.clone()),
+            ("LONGSHORE_LOG_FORMAT", self.log_format.clone()),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -224,6 +256,31 @@ mod tests {
         }
         assert!(help.contains("\nSettings:\n"), "{help}");
         assert_eq!(help.matches("[env: ").count(), VARIABLES.len(), "{help}");
+    }
+
+    /// A variable that is missing here would not reach the processes that measure.
+    #[test]
+    fn every_variable_is_handed_on() {
+        let given = SettingsArgs {
+            database_url: Some(Secret::new("x")),
+            amqp_url: Some(Secret::new("x")),
+            queues: Some("x".to_owned()),
+            listen: Some("x".to_owned()),
+            health_listen: Some("x".to_owned()),
+            shutdown_deadline: Some("x".to_owned()),
+            data_dir: Some("x".to_owned()),
+            admin_key: Some(Secret::new("x")),
+            smtp_url: Some(Secret::new("x")),
+            mail_from: Some("x".to_owned()),
+            mail_templates: Some("x".to_owned()),
+            stripe_api_key: Some(Secret::new("x")),
+            stripe_api_base: Some("x".to_owned()),
+            log: Some("x".to_owned()),
+            log_format: Some("x".to_owned()),
+        };
+        let names: Vec<&str> = given.environment().iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, VARIABLES);
+        assert!(SettingsArgs::default().environment().is_empty());
     }
 
     const CHILD: &str = "CHILD_ARGUMENTS";

@@ -7,6 +7,10 @@ use super::error::ConfigError;
 use super::parse;
 use crate::job::{Kind, QueueName, RetryPolicy};
 
+/// The queue of `longshore bench`: it is there only while that measures, and its kinds are
+/// announced to nobody.
+pub const BENCH_QUEUE: &str = "bench";
+
 /// How one queue is worked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueConfig {

@@ -5,20 +5,23 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::call::{Call, CallBuilder};
 use super::declaration::{Answer, Content, Parameter, of};
 use super::gate::Caller;
 use super::query::Query;
-use super::selection::{JobPage, PAGE, filter, filtered, jobs, page, paged};
+use super::selection::{JobPage, filter, filtered, jobs, page, paged};
+use super::submit::{idempotency_key, key_reused, key_schema};
 use super::{Intake, Problem, body, problems};
-use crate::admin::{BulkRequest, MAX_LIMIT};
-use crate::job::{JobId, Kind, QueueName, Scope, State as JobState};
-use crate::store::{Action, DeadGroup, NewOperation, Operation, OperationId};
+use crate::admin::{BulkRequest, FieldError, MAX_LIMIT, Refusal, cursor, unknown_queue};
+use crate::job::{JobId, Kind, QueueName, Scope, State as JobState, UniqueKey};
+use crate::store::{Action, Begun, DeadGroup, NewOperation, Operation, OperationId};
 
 /// Largest body of a bulk operation, in bytes: a thousand ids and some texts.
 const MAX_BODY: usize = 256 * 1024;
 const LIST: &str = "dead-letters";
+const GROUPS: &str = "dead-letters/groups";
 
 pub(super) fn calls() -> Vec<Call<Intake>> {
     let list = Call::get("list_dead_letters", "/v1/dead-letters")
@@ -31,13 +34,11 @@ pub(super) fn calls() -> Vec<Call<Intake>> {
             "Jobs of the same kind whose error has the same code and the same shape of message, \
              without the numbers, ids, quoted texts and addresses in it, have one `fingerprint`.",
         );
-    let limit = |_: &mut _| json_schema!({"type": "integer", "minimum": 1, "maximum": PAGE.1, "default": PAGE.0});
     vec![
         paged(filtered(list))
             .answers(Answer::json::<JobPage>(StatusCode::OK, "A page."))
             .handler(list_dead),
-        filtered(groups)
-            .parameter(Parameter::query("limit", limit, "Groups at most."))
+        paged(filtered(groups))
             .answers(Answer::json::<Groups>(StatusCode::OK, "The groups."))
             .handler(group),
         bulk(Call::post(
@@ -61,19 +62,31 @@ fn bulk(call: CallBuilder) -> CallBuilder {
              touched. Without any filter say `\"all\": true`. With `dry_run` nothing is done but \
              counting.",
         )
+        .parameter(Parameter::header(
+            "Idempotency-Key",
+            key_schema,
+            "Makes it safe to send the same request again: the same key and body are the same \
+             operation, and another body is refused. Keys live for 24 hours.",
+        ))
         .body(Content::of("application/json", bulk_schema))
         .answers(Answer::json::<Counted>(
             StatusCode::OK,
             "How many match; for a `dry_run`.",
         ))
         .answers(
-            Answer::json::<Operation>(StatusCode::ACCEPTED, "The operation has begun.").header(
-                "Location",
-                of::<String>,
-                "The operation's path.",
-            ),
+            Answer::json::<Operation>(StatusCode::ACCEPTED, "The operation has begun.")
+                .header("Location", of::<String>, "The operation's path.")
+                .header(
+                    "Idempotent-Replayed",
+                    |_| json_schema!({"const": "true"}),
+                    "There if the key was sent before: this is the operation that it began then.",
+                ),
         )
-        .problems(&[problems::INVALID_REQUEST])
+        .problems(&[
+            problems::INVALID_REQUEST,
+            problems::INVALID_IDEMPOTENCY_KEY,
+            problems::IDEMPOTENCY_KEY_REUSED,
+        ])
 }
 
 fn bulk_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -118,6 +131,7 @@ struct Counted {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Groups {
     items: Vec<DeadGroup>,
+    next_cursor: Option<String>,
 }
 
 async fn list_dead(
@@ -133,13 +147,18 @@ async fn list_dead(
 
 async fn group(State(intake): State<Intake>, mut query: Query) -> Result<Json<Groups>, Problem> {
     let filter = filter(&mut query);
-    let limit = query.one("limit").unwrap_or(PAGE.0);
-    if limit == 0 || limit > PAGE.1 {
-        query.refuse("limit", &format!("must be from 1 to {}", PAGE.1));
-    }
+    let asked = page(&mut query, GROUPS, &filter);
     query.finish()?;
-    let items = intake.store.dead_groups(&filter, limit).await?;
-    Ok(Json(Groups { items }))
+    // By size, which is no key: the place is how many came before.
+    let skip = asked.before.map_or(0, |place| place.as_u128());
+    let skip = u32::try_from(skip).unwrap_or(u32::MAX);
+    let groups = intake.store.dead_groups(&filter, asked.limit + 1, skip);
+    let mut items = groups.await?;
+    let full = items.len() > asked.limit as usize;
+    items.truncate(asked.limit as usize);
+    let next = Uuid::from_u128(u128::from(skip) + u128::from(asked.limit));
+    let next_cursor = full.then(|| cursor(GROUPS, &filter, next));
+    Ok(Json(Groups { items, next_cursor }))
 }
 
 async fn requeue(
@@ -170,6 +189,12 @@ async fn begin(
     body::require_json(headers)?;
     let body = body::read(body, MAX_BODY).await?;
     let asked = BulkRequest::read(&body).map_err(Problem::request)?;
+    let (store, queues) = (&*intake.store, &intake.queues);
+    if let Some(unknown) = unknown_queue(&asked.filter.queues, queues, store).await? {
+        let error = FieldError::new("/queue", unknown);
+        return Err(Problem::request(Refusal::Invalid(vec![error])));
+    }
+    let key = operation_key(headers, action, &body, caller)?;
     if asked.dry_run {
         let found = intake.store.count_dead(&asked.filter).await?;
         let matched = asked.limit.map_or(found, |limit| found.min(limit));
@@ -188,11 +213,37 @@ async fn begin(
         rate: asked.rate,
         created_by: caller.name.clone(),
     };
-    let operation = intake.store.begin(&operation).await?;
+    let (operation, replayed) = match key {
+        None => (store.begin(&operation).await?, false),
+        Some(key) => match store.begin_once(&operation, &key).await? {
+            Begun::Now(operation) => (operation, false),
+            Begun::Before(operation) => (operation, true),
+            Begun::KeyReused => return Err(key_reused()),
+        },
+    };
     let location = HeaderValue::from_str(&format!("/v1/operations/{}", operation.id));
     let mut response = (StatusCode::ACCEPTED, Json(operation)).into_response();
     if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
+    if replayed {
+        let yes = HeaderValue::from_static("true");
+        response.headers_mut().insert("idempotent-replayed", yes);
+    }
     Ok(response)
+}
+
+/// The keys of operations are apart from those of jobs.
+fn operation_key(
+    headers: &HeaderMap,
+    action: Action,
+    body: &[u8],
+    caller: &Caller,
+) -> Result<Option<UniqueKey>, Problem> {
+    let key = idempotency_key(headers, body, caller)?;
+    Ok(key.map(|key| UniqueKey {
+        scope: format!("operation:{}", caller.owner),
+        fingerprint: [action.as_str().as_bytes(), &key.fingerprint].concat(),
+        ..key
+    }))
 }

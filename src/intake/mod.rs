@@ -1,5 +1,6 @@
 //! The HTTP API: thin. Checks, inserts, answers 202, publishes. It holds no state that matters.
 
+mod audit;
 mod batch;
 mod body;
 mod browser;
@@ -13,6 +14,7 @@ mod health;
 mod jobs;
 mod kinds;
 mod known_keys;
+mod metrics;
 mod openapi;
 mod operate;
 mod operations;
@@ -34,6 +36,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use gate::{Gate, GateError};
 pub use health::{Readiness, health_routes};
+pub use metrics::{Scrape, Source, metrics_routes};
 pub use openapi::Description;
 pub use problem::Problem;
 pub use server::{ServeError, bind, serve};
@@ -75,10 +78,11 @@ pub struct Intake {
 fn declarations() -> Vec<Declaration> {
     let api = calls().into_iter().map(|call| call.declaration);
     let health = health::calls().into_iter().map(|call| call.declaration);
-    api.chain(health).collect()
+    let metrics = metrics::calls().into_iter().map(|call| call.declaration);
+    api.chain(health).chain(metrics).collect()
 }
 
-/// Every call of the API, but for health.
+/// Every call of the API, but for those that every process answers: health and metrics.
 fn calls() -> Vec<Call<Intake>> {
     [
         submit::calls(),
@@ -88,6 +92,7 @@ fn calls() -> Vec<Call<Intake>> {
         operate::calls(),
         dead_letters::calls(),
         operations::calls(),
+        audit::calls(),
         kinds::calls(),
         docs::calls(),
     ]

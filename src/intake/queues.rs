@@ -88,9 +88,13 @@ async fn pause(
     view(&intake, &names[0]).await
 }
 
-async fn resume(State(intake): State<Intake>, name: Name) -> Result<Json<QueueView>, Problem> {
+async fn resume(
+    State(intake): State<Intake>,
+    name: Name,
+    caller: Caller,
+) -> Result<Json<QueueView>, Problem> {
     let (store, names) = (&*intake.store, [text(name)]);
-    admin::resume(store, &intake.queues, &intake.depths, &names).await?;
+    admin::resume(store, &intake.queues, &intake.depths, &names, &caller.name).await?;
     view(&intake, &names[0]).await
 }
 

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use schemars::json_schema;
+use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::call::Call;
 use super::declaration::{Answer, Content, Parameter, of};
@@ -18,10 +18,6 @@ use crate::store::Inserted;
 const MAX_BODY: usize = 1024 * 1024 + 64 * 1024;
 
 pub(super) fn calls() -> Vec<Call<Intake>> {
-    let key = |_: &mut _| {
-        let pattern = format!("^[!-~]([ -~]{{0,{}}}[!-~])?$", MAX_KEY - 2);
-        json_schema!({"type": "string", "pattern": pattern})
-    };
     let accepted =
         Answer::json::<JobView>(StatusCode::ACCEPTED, "The job is committed and will run.")
             .header("Location", of::<String>, "The job's path.")
@@ -39,7 +35,7 @@ pub(super) fn calls() -> Vec<Call<Intake>> {
             )
             .parameter(Parameter::header(
                 "Idempotency-Key",
-                key,
+                key_schema,
                 "Makes it safe to send the same request again: the same key and body are the \
                  same job. Keys belong to the API key that sent them, and live for 24 hours or \
                  as long as their job, whichever is longer.",
@@ -72,7 +68,7 @@ async fn submit(
     body::require_json(&headers)?;
     let body = body::read(body, MAX_BODY).await?;
     let mut job = Submission::read(&body, &intake.registry, &intake.queues)?;
-    let key = idempotency_key(&headers, &body, caller)?;
+    let key = idempotency_key(&headers, &body, &caller)?;
     job.unique = key;
     job.traceparent = traceparent(&headers);
     // From the commit on nothing may fail: the view is made of what was committed, not read.
@@ -121,10 +117,16 @@ pub(super) fn accepted(
     })
 }
 
-fn idempotency_key(
+/// What [`idempotency_key`] reads.
+pub(super) fn key_schema(_: &mut SchemaGenerator) -> Schema {
+    let pattern = format!("^[!-~]([ -~]{{0,{}}}[!-~])?$", MAX_KEY - 2);
+    json_schema!({"type": "string", "pattern": pattern})
+}
+
+pub(super) fn idempotency_key(
     headers: &HeaderMap,
     body: &[u8],
-    caller: Caller,
+    caller: &Caller,
 ) -> Result<Option<UniqueKey>, Problem> {
     let Some(header) = headers.get("idempotency-key") else {
         return Ok(None);
@@ -136,13 +138,13 @@ fn idempotency_key(
         return Err(Problem::new(problems::INVALID_IDEMPOTENCY_KEY, detail));
     }
     Ok(Some(UniqueKey {
-        scope: caller.owner,
+        scope: caller.owner.clone(),
         key: key.to_owned(),
         fingerprint: Submission::fingerprint(body),
     }))
 }
 
-fn key_reused() -> Problem {
+pub(super) fn key_reused() -> Problem {
     let detail = "this Idempotency-Key was sent before with another body; use a new key";
     Problem::new(problems::IDEMPOTENCY_KEY_REUSED, detail)
 }

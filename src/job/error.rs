@@ -90,7 +90,7 @@ impl fmt::Display for JobError {
     }
 }
 
-fn storable(text: &str, max: usize) -> String {
+pub(super) fn storable(text: &str, max: usize) -> String {
     let mut kept: String = text.replace('\0', "\u{fffd}");
     if kept.len() > max {
         let end = kept.floor_char_boundary(max);

@@ -13,6 +13,7 @@ mod message;
 mod name;
 mod new_job;
 mod outcome;
+mod progress;
 mod retry;
 mod scope;
 mod state;
@@ -31,6 +32,7 @@ pub use message::{
 pub use name::{Kind, NameError, QueueName};
 pub use new_job::{NewJob, Priority, Start, UniqueKey};
 pub use outcome::{Done, Failure, JobResult, Outcome};
+pub use progress::{ProgressView, RunProgress};
 pub use retry::RetryPolicy;
 pub use scope::Scope;
 pub use state::{Cancelling, State};

@@ -37,6 +37,16 @@ impl Done {
 
 /// A run that did not succeed. `?` on any error makes one that is retried.
 ///
+/// | made by | the job | counts |
+/// |---|---|---|
+/// | `?`, [`Failure::retry`] | is tried again with backoff, and dead after `max_attempts` | yes |
+/// | [`Failure::permanent`] | is dead at once | yes |
+/// | [`Failure::unavailable`] | waits for what is down; so does its queue | no |
+/// | [`Failure::waiting`] | asks again after a while | no |
+///
+/// Each has a `code`, stable and machine-readable, by which dead letters are found and grouped;
+/// [`Failure::after`] says not before when.
+///
 /// Like `anyhow::Error` it is deliberately not a `std::error::Error`: only so can it be made
 /// from every type that is.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +69,9 @@ impl Failure {
         Self::of(ErrorClass::Permanent, code, &message)
     }
 
-    /// Something this job needs is down: wait for it; counts no attempt.
+    /// Something this job needs is down: wait for it; counts no attempt. Several in a row open
+    /// the circuit breaker of the queue: its jobs wait, and one at a time looks whether it is back.
+    /// Not for what is wrong with this one job.
     pub fn unavailable(code: &str, message: impl fmt::Display) -> Self {
         Self::of(ErrorClass::Unavailable, code, &message)
     }

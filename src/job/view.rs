@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    JobError, JobId, Kind, NewJob, Priority, QueueName, Start, State, WaitingFor, waiting_for,
+    JobError, JobId, Kind, NewJob, Priority, ProgressView, QueueName, Start, State, WaitingFor,
+    waiting_for,
 };
 
 /// A job as people and programs see it: the JSON of the API and of `--json`.
@@ -59,6 +60,10 @@ pub struct JobView {
     /// True if its worker is asked to stop it.
     #[serde(default)]
     pub cancel_requested: bool,
+    /// How far the run that is under way has come, as its handler says; `null` when it says
+    /// nothing, and once the run has ended.
+    #[serde(default)]
+    pub progress: Option<ProgressView>,
     /// Failed runs that counted, and the success as the last one. Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<AttemptView>>,
@@ -111,6 +116,7 @@ impl JobView {
             error: None,
             fingerprint: None,
             cancel_requested: false,
+            progress: None,
             attempts: Some(Vec::new()),
             waiting_for: waiting_for(state, due, None),
         })

@@ -1,19 +1,27 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::job::{JobError, Kind, QueueName};
+use crate::job::{JobError, JobId, Kind, QueueName};
 use crate::store::Report;
+use crate::telemetry::{Metrics, RunTimer};
 
 /// How far back rates look.
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// What passes through this process, by queue: how many jobs it accepted and brought to an end,
-/// and what it could run. Counters in memory; a loop of the relay reports their rates.
+/// and what it could run. Counters in memory; a loop of the relay reports their rates, and
+/// whoever scrapes the process reads its metrics.
 #[derive(Debug, Default)]
-pub struct Flow(Mutex<BTreeMap<QueueName, Stream>>);
+pub struct Flow {
+    streams: Mutex<BTreeMap<QueueName, Stream>>,
+    metrics: Arc<Metrics>,
+    /// Whoever measures ends.
+    ends: OnceLock<mpsc::UnboundedSender<JobId>>,
+}
 
 #[derive(Debug)]
 struct Stream {
@@ -34,8 +42,19 @@ struct Passed {
 }
 
 impl Flow {
+    /// Nothing has passed yet; tells these metrics too.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            streams: Mutex::default(),
+            metrics,
+            ends: OnceLock::new(),
+        }
+    }
+
     /// This process runs these kinds of a queue, so many at once.
     pub fn works(&self, queue: &QueueName, kinds: Vec<Kind>, capacity: u32) {
+        self.metrics.slots(queue, capacity);
         self.change(queue, |stream| {
             stream.kinds = kinds;
             stream.capacity = capacity;
@@ -44,17 +63,46 @@ impl Flow {
 
     /// The queue's circuit breaker in this process changed to this state, for this reason.
     pub fn breaker(&self, queue: &QueueName, state: &'static str, error: Option<JobError>) {
+        self.metrics.breaker(queue, state != "closed");
         self.change(queue, |stream| stream.breaker = (state, error));
     }
 
     /// A job was accepted.
     pub fn accepted(&self, queue: &QueueName) {
+        self.metrics.accepted(queue);
         self.change(queue, |stream| stream.passed.accepted += 1);
     }
 
-    /// A job came to its end.
-    pub fn finished(&self, queue: &QueueName) {
+    /// A job came to its end, which is recorded.
+    pub fn finished(&self, queue: &QueueName, job: JobId) {
         self.change(queue, |stream| stream.passed.finished += 1);
+        if let Some(ends) = self.ends.get() {
+            // Whoever asked may have left.
+            let _ = ends.send(job);
+        }
+    }
+
+    /// Every job that comes to its end here from now on. Only the first who asks is told.
+    pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.ends.set(sender);
+        receiver
+    }
+
+    /// A handler starts to run; it ends when the timer is dropped.
+    #[must_use]
+    pub fn run(&self, queue: &QueueName) -> RunTimer {
+        self.metrics.run(queue)
+    }
+
+    /// What became of a job whose run ended here.
+    pub fn outcome(&self, queue: &QueueName, outcome: &'static str) {
+        self.metrics.outcome(queue, outcome);
+    }
+
+    /// Jobs of a dead process were sent on their way again.
+    pub fn rescued(&self, jobs: u64) {
+        self.metrics.rescued(jobs);
     }
 
     fn change(&self, queue: &QueueName, change: impl FnOnce(&mut Stream)) {
@@ -89,7 +137,7 @@ impl Flow {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<QueueName, Stream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,7 +200,7 @@ mod tests {
         for _ in 0..20 {
             flow.accepted(&email);
         }
-        flow.finished(&email);
+        flow.finished(&email, JobId::new());
         assert_eq!(told(&flow, at(10)), (2.0, 0.1));
         assert_eq!(told(&flow, at(25)), (0.8, 0.04));
         assert_eq!(told(&flow, at(70)), (0.0, 0.0), "long ago");

@@ -5,15 +5,16 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
-use crate::intake::{self, Problem, Readiness, problems};
+use crate::intake::{self, Problem, Scrape, problems};
 
-/// Health, and the API once it is there.
-pub(super) fn front(readiness: Readiness, api: Option<Arc<OnceLock<Router>>>) -> Router {
-    let health = intake::health_routes(readiness);
+/// Health and metrics, and the API once it is there.
+pub(super) fn front(scrape: Scrape, api: Option<Arc<OnceLock<Router>>>) -> Router {
+    let health = intake::health_routes(scrape.readiness.clone());
+    let always = health.merge(intake::metrics_routes(scrape));
     let Some(api) = api else {
-        return intake::finish(health);
+        return intake::finish(always);
     };
-    health.fallback(move |request: Request| {
+    always.fallback(move |request: Request| {
         let api = api.clone();
         async move { forward(&api, request).await }
     })

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Acceptance, Waiter};
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Queues, Secret};
-use crate::intake::{self, Gate, GateError, Readiness, ServeError};
+use crate::intake::{self, Gate, GateError, Scrape, ServeError, Source};
 use crate::job::{JobId, JobView, Kind, QueueName};
 use crate::liveness::{Flow, Progress};
 use crate::relay::Dispatcher;
@@ -130,7 +130,8 @@ impl Node {
             address: ([0, 0, 0, 0], 0).into(),
             source,
         })?;
-        let readiness = Readiness::default();
+        let scrape = Scrape::default();
+        let readiness = scrape.readiness.clone();
         readiness.check("store", || {
             Some("the database does not answer yet".to_owned())
         });
@@ -142,7 +143,7 @@ impl Node {
                 starting.then(|| "the intake is starting".to_owned())
             });
         }
-        let routes = front(readiness.clone(), plan.intake.then(|| api.clone()));
+        let routes = front(scrape.clone(), plan.intake.then(|| api.clone()));
         let serving = intake::serve(plan.listener, routes, shutdown.drain.clone());
         let server = tokio::spawn(serving);
 
@@ -168,7 +169,7 @@ impl Node {
             queues: plan.queues,
             liveness,
             progress: Arc::new(Progress::default()),
-            flow: Arc::new(Flow::default()),
+            flow: Arc::new(Flow::new(scrape.metrics)),
         };
         let dispatcher = Dispatcher::start(
             ground.store.clone(),
@@ -194,7 +195,12 @@ impl Node {
         let waiter = Waiter::start(ground.store.clone());
         if let Some(gate) = gate.clone() {
             let intake = ground.intake(&acceptance, &waiter, plan.registry, gate);
-            // Set once, here: nobody else has the cell.
+            // Set once, here: nobody else has the cells.
+            let _ = scrape.source.set(Source {
+                store: intake.store.clone(),
+                depths: intake.depths.clone(),
+                pulse: intake.pulse.clone(),
+            });
             let _ = api.set(intake::finish(intake::api_routes(intake)));
         }
         Ok(Self {
@@ -218,6 +224,12 @@ impl Node {
     /// Those of [`Store::job`].
     pub async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.ground.store.job(id).await
+    }
+
+    /// Every job that comes to its end in this process from now on, for whoever measures.
+    #[must_use]
+    pub fn ends(&self) -> mpsc::UnboundedReceiver<JobId> {
+        self.ground.flow.ends()
     }
 
     /// Whether the API lets everybody on this machine call, for want of keys.

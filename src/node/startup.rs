@@ -7,8 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
 use crate::broker::{Broker, BrokerError};
-use crate::config::Queues;
-use crate::config::Secret;
+use crate::config::{BENCH_QUEUE, Queues, Secret};
 use crate::intake::{Gate, GateError};
 use crate::job::{Kind, QueueName};
 use crate::liveness::Liveness;
@@ -131,6 +130,7 @@ pub(super) async fn announce(
     let kinds: Vec<(Kind, QueueName)> = registry
         .iter()
         .map(|(kind, entry)| (kind, queues.of_kind(kind).unwrap_or(&entry.queue)))
+        .filter(|(_, queue)| queue.as_str() != BENCH_QUEUE)
         .map(|(kind, queue)| (kind.clone(), queue.clone()))
         .collect();
     while let Err(error) = store.announce_kinds(&kinds).await {

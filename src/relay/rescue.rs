@@ -11,11 +11,14 @@ pub(super) async fn run(relay: Arc<Relay>) {
         let found = suspects.borrow_and_update().clone();
         for suspect in found {
             match relay.store.bury(suspect.process, suspect.counter).await {
-                Ok(Some(rescued)) => tracing::warn!(
-                    process.id = suspect.process.0,
-                    jobs.rescued = rescued,
-                    "a process fell silent and was declared dead; its jobs run again"
-                ),
+                Ok(Some(rescued)) => {
+                    relay.flow.rescued(rescued);
+                    tracing::warn!(
+                        process.id = suspect.process.0,
+                        jobs.rescued = rescued,
+                        "a process fell silent and was declared dead; its jobs run again"
+                    );
+                }
                 Ok(None) => {}
                 Err(error) => relay.liveness.report("declaring a process dead", &error),
             }

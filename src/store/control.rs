@@ -117,7 +117,7 @@ pub trait Control {
     async fn pause(&self, queue: &QueueName, by: &str) -> StoreResult<bool>;
 
     /// Ends a pause; `false` if there is none.
-    async fn resume(&self, queue: &QueueName) -> StoreResult<bool>;
+    async fn resume(&self, queue: &QueueName, by: &str) -> StoreResult<bool>;
 
     /// The queues that are paused, by name.
     async fn paused(&self) -> StoreResult<Vec<Pause>>;

@@ -11,7 +11,7 @@ use crate::job::{JobId, Kind, QueueName, State};
 
 /// Which jobs. Every part that is given must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct JobFilter {
     /// In one of these states; empty: in any.
     #[serde(rename = "state", skip_serializing_if = "Vec::is_empty")]

@@ -92,6 +92,13 @@ pub struct NewKey {
     pub rate: Option<NonZeroU32>,
 }
 
+impl NewKey {
+    /// For the record.
+    pub(super) fn detail(&self) -> serde_json::Value {
+        serde_json::json!({"prefix": self.prefix, "scopes": self.scopes, "rate": self.rate})
+    }
+}
+
 /// A key as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApiKey {
@@ -124,13 +131,13 @@ pub struct ApiKey {
 #[async_trait]
 pub trait Keyring {
     /// Makes a key; `None` if a key of that name exists that is not revoked.
-    async fn create_key(&self, key: &NewKey) -> StoreResult<Option<ApiKey>>;
+    async fn create_key(&self, key: &NewKey, by: &str) -> StoreResult<Option<ApiKey>>;
 
     /// Every key there ever was, oldest first.
     async fn keys(&self) -> StoreResult<Vec<ApiKey>>;
 
     /// Revokes the key of that number, for ever; `false` if there is none, or it is revoked.
-    async fn revoke_key(&self, key: KeyId) -> StoreResult<bool>;
+    async fn revoke_key(&self, key: KeyId, by: &str) -> StoreResult<bool>;
 
     /// Remembers that these keys were used now. Written at most once a minute a key.
     async fn touch_keys(&self, keys: &[KeyId]) -> StoreResult<()>;

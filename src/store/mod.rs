@@ -4,6 +4,7 @@
 //! `tests/conformance/store` holds both to the same answers. [`GroupCommit`] turns single
 //! requests into the batches that the trait takes.
 
+mod audit;
 mod control;
 mod dead_letter;
 mod door;
@@ -17,6 +18,7 @@ mod operation;
 mod operations;
 pub mod postgres;
 mod process;
+mod progress;
 pub mod sqlite;
 mod verify;
 
@@ -26,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use audit::{Audit, AuditEntry, AuditFilter, Deed};
 pub use control::{Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob};
 pub use dead_letter::DeadLetter;
 pub use door::{Door, admits};
@@ -38,8 +41,9 @@ pub use keyring::{ApiKey, KeyDigest, KeyId, Keyring, NewKey, Scopes};
 pub use operation::{
     Action, Advance, NewOperation, Operation, OperationCommand, OperationId, OperationState, StepBy,
 };
-pub use operations::{DeadGroup, Edit, Operated, Operations};
+pub use operations::{Begun, DeadGroup, Edit, Operated, Operations};
 pub use process::{Beat, NewProcess, ProcessBeat, ProcessRow, Role};
+pub use progress::{ProgressNote, ProgressNotes};
 pub use verify::{Check, Difference, InFlight, KindCounts, OutboxSize, Sheet, Sum, Verify};
 
 use crate::job::{
@@ -189,11 +193,13 @@ pub struct Record {
 /// one of the batch's values is refused (nothing was committed; bisect).
 #[async_trait]
 pub trait Store:
-    Control
+    Audit
+    + Control
     + Effects
     + Extensions
     + Keyring
     + Operations
+    + ProgressNotes
     + Door
     + Verify
     + Send

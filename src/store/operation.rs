@@ -229,6 +229,19 @@ pub struct Operation {
     pub failed: u64,
 }
 
+impl NewOperation {
+    /// For the record.
+    pub(super) fn detail(&self, matched: u64) -> serde_json::Value {
+        serde_json::json!({
+            "operation": self.id, "filter": self.filter, "limit": self.limit, "rate": self.rate,
+            "matched": matched,
+        })
+    }
+}
+
+/// How long an operation is put off whose step has failed.
+pub(super) const PUT_OFF: Duration = Duration::from_secs(5);
+
 impl Operation {
     /// Jobs of its next step: at most what its limit leaves, and what its rate allows in a
     /// second.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation::{Advance, NewOperation, Operation, OperationCommand, OperationId, StepBy};
 use super::{JobFilter, StoreResult};
-use crate::job::{JobId, ProcessId, State};
+use crate::job::{JobId, ProcessId, State, UniqueKey};
 
 /// Another payload for a job that is sent back.
 #[derive(Debug, Clone)]
@@ -27,6 +27,17 @@ pub enum Operated {
     Refused(State),
     /// No such job.
     Unknown,
+}
+
+/// The answer to a request that carries a key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// A new operation.
+    Now(Operation),
+    /// The one that the key began before.
+    Before(Operation),
+    /// The key was used for another request; nothing was begun.
+    KeyReused,
 }
 
 /// Dead jobs of one fingerprint.
@@ -70,12 +81,21 @@ pub trait Operations {
     /// How many dead jobs match.
     async fn count_dead(&self, filter: &JobFilter) -> StoreResult<u64>;
 
-    /// Dead jobs that match, by fingerprint, the largest groups first.
-    async fn dead_groups(&self, filter: &JobFilter, limit: u32) -> StoreResult<Vec<DeadGroup>>;
+    /// Dead jobs that match, by fingerprint, the largest groups first, without the first `skip`.
+    async fn dead_groups(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        skip: u32,
+    ) -> StoreResult<Vec<DeadGroup>>;
 
     /// Begins an operation on the dead jobs that match now. A repetition with the same id
     /// returns the operation as it stands.
     async fn begin(&self, operation: &NewOperation) -> StoreResult<Operation>;
+
+    /// As [`Operations::begin`], once for a key: another request with the same fingerprint is the
+    /// operation that the first one began. The key lives for a day.
+    async fn begin_once(&self, operation: &NewOperation, key: &UniqueKey) -> StoreResult<Begun>;
 
     /// An operation.
     async fn operation(&self, id: OperationId) -> StoreResult<Option<Operation>>;
@@ -103,6 +123,8 @@ pub trait Operations {
     ///
     /// Who takes over an operation whose last batch is not known to be published gets that
     /// batch again, before anything new, so that the order holds over a crash.
+    ///
+    /// An operation whose step fails is put off for a while, so that the others get their turn.
     async fn advance(&self, by: &StepBy, only: Option<OperationId>)
     -> StoreResult<Option<Advance>>;
 }

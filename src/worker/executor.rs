@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::circuit::{Circuit, Trial};
@@ -10,6 +11,8 @@ use super::gate::Gate;
 use super::handler_task::HandlerTask;
 use super::jitter::Jitter;
 use super::ledger::Ledger;
+use super::progress::ProgressBoard;
+use super::report;
 use super::running::{Presence, Running};
 use super::slots::Slot;
 use super::transaction::{Commit, CommitCell, Ending};
@@ -47,6 +50,8 @@ pub(super) struct Executor {
     pub(super) liveness: Arc<Liveness>,
     pub(super) progress: Arc<Progress>,
     pub(super) running: Arc<Running>,
+    /// What handlers say of how far they are.
+    pub(super) board: Arc<ProgressBoard>,
     pub(super) ledger: Ledger,
     pub(super) flow: Arc<Flow>,
     pub(super) jitter: Jitter,
@@ -102,7 +107,9 @@ impl Executor {
             }
         };
         let ending = self.ending(publication.id, &claimed);
+        let timer = self.flow.run(&self.queue);
         let outcome = self.run(&publication, &claimed, &stop, &ending).await;
+        drop(timer);
         let outcome = match ending.commit.get() {
             Commit::None => outcome,
             Commit::Done => {
@@ -170,6 +177,8 @@ impl Executor {
             max_attempts: self.max_attempts(claimed),
             created_at: claimed.created_at,
             cancelled: cancelled.clone(),
+            deadline: Instant::now() + self.config.timeout,
+            board: self.board.clone(),
             ending: ending.clone(),
         };
         let payload = publication.payload.clone();
@@ -290,10 +299,17 @@ impl Executor {
         presence: &Presence,
     ) {
         presence.ended(claimed.owner, claimed.epoch);
+        self.board.ended(Fence {
+            id: publication.id,
+            owner: claimed.owner,
+            epoch: claimed.epoch,
+        });
         if kept == Some(true) && transition.target().is_final() {
-            self.flow.finished(&self.queue);
+            self.flow.finished(&self.queue, publication.id);
         }
-        report(publication, claimed, transition, kept);
+        self.flow
+            .outcome(&self.queue, report::outcome(transition, kept));
+        report::log(publication, claimed, transition, kept);
     }
 }
 
@@ -317,37 +333,4 @@ fn unknown_kind(kind: &Kind, claimed: &Claimed) -> Outcome {
             .inside()
     };
     Outcome::Failure(failure)
-}
-
-fn report(
-    publication: &Publication,
-    claimed: &Claimed,
-    transition: &Transition,
-    kept: Option<bool>,
-) {
-    let (id, kind) = (publication.id, &publication.kind);
-    let attempt = claimed.failures + 1;
-    let state = transition.target();
-    match (kept, transition.error()) {
-        (Some(true), Some(error)) if matches!(transition, Transition::Postpone { .. }) => {
-            tracing::info!(
-                job.id = %id, job.kind = %kind, job.state = %state,
-                error.code = error.code, error.message = error.message, "job put off"
-            );
-        }
-        (Some(true), Some(error)) => tracing::warn!(
-            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state,
-            error.code = error.code, error.message = error.message, "job failed"
-        ),
-        (Some(true), None) => tracing::info!(
-            job.id = %id, job.kind = %kind, job.attempt = attempt, job.state = %state, "job ended"
-        ),
-        (Some(false), _) => tracing::warn!(
-            job.id = %id, job.kind = %kind, job.epoch = claimed.epoch,
-            "result refused: the claim was lost"
-        ),
-        (None, _) => tracing::warn!(
-            job.id = %id, job.kind = %kind, "stopped before the end of the run was written"
-        ),
-    }
 }

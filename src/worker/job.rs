@@ -1,16 +1,19 @@
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Door;
+use super::progress::ProgressBoard;
 use super::transaction::{Ending, Transaction};
 use crate::config::{SettingError, WorkerSettings};
-use crate::job::{Failure, JobId, JobResult};
+use crate::job::{Failure, JobId, JobResult, RunProgress};
 
 /// A kind of job: its payload's type, and the function that runs it.
 ///
@@ -86,7 +89,37 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// The run that a handler is in.
+/// The run that a handler is in: which one it is, how long it may take, and what it can say before
+/// its end. How it ends is the handler's result: [`Done`](crate::job::Done), or a [`Failure`] that
+/// says what should happen next.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use longshore::job::{Done, Failure, JobResult};
+/// use longshore::worker::Attempt;
+///
+/// # struct Page;
+/// # async fn fetch(_: u32, _: Duration) -> Result<Option<Page>, std::io::Error> { Ok(None) }
+/// async fn copy(pages: u32, attempt: &Attempt) -> JobResult {
+///     for n in 0..pages {
+///         if attempt.cancelled().is_cancelled() {
+///             // Nobody wants the rest; what is returned now does not count as a failure.
+///             return Err(Failure::retry("stopped", "stopped between two pages"));
+///         }
+///         attempt.progress(f64::from(n) / f64::from(pages), format!("page {n} of {pages}"));
+///         let left = attempt.deadline().saturating_duration_since(tokio::time::Instant::now());
+///         let page = fetch(n, left.min(Duration::from_secs(10))).await;
+///         // Nothing is counted, and the queue is left alone while the other side is down.
+///         let page = page.map_err(|error| Failure::unavailable("source_down", error))?;
+///         if page.is_none() {
+///             // Dead at once, with a code to find it by.
+///             return Err(Failure::permanent("no_such_page", format!("page {n} is gone")));
+///         }
+///     }
+///     Ok(Done)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub(super) job_id: JobId,
@@ -95,6 +128,8 @@ pub struct Attempt {
     pub(super) max_attempts: u32,
     pub(super) created_at: DateTime<Utc>,
     pub(super) cancelled: CancellationToken,
+    pub(super) deadline: Instant,
+    pub(super) board: Arc<ProgressBoard>,
     pub(super) ending: Ending,
 }
 
@@ -128,6 +163,26 @@ impl Attempt {
     #[must_use]
     pub const fn created_at(&self) -> DateTime<Utc> {
         self.created_at
+    }
+
+    /// Tells how far the run has come, for whoever looks at the job: a share from 0 to 1 and a
+    /// few words. Shown as the job's `progress` while the run is under way, and gone with its end.
+    ///
+    /// It never waits and never fails: call it as often as you like. The last word counts; it is
+    /// written down about once a second, with those of all other jobs of the process. A share
+    /// outside of 0 to 1 becomes the nearer of them, NaN becomes 0; of the message the first 500
+    /// bytes are kept.
+    pub fn progress(&self, fraction: f64, message: impl AsRef<str>) {
+        let progress = RunProgress::new(fraction, message.as_ref());
+        self.board.post(self.ending.fence, progress);
+    }
+
+    /// When the queue's timeout is over: the handler is dropped then, and the attempt counts as a
+    /// failure. To give the calls that it makes what is left, rather than a limit of their own
+    /// that may be longer.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Begins a transaction in the job's own database, in which rows change and the job succeeds

@@ -22,9 +22,11 @@ mod ledger;
 mod next_job;
 mod pointer;
 mod pool;
+mod progress;
 mod reconcile;
 mod registration;
 mod registry;
+mod report;
 mod running;
 mod schema;
 mod slots;
@@ -58,6 +60,7 @@ use executor::Executor;
 use gate::Gate;
 use ledger::Ledger;
 use pool::Pool;
+use progress::ProgressBoard;
 
 /// What a worker works with.
 #[derive(Debug, Clone)]
@@ -89,6 +92,7 @@ pub struct Worker {
     pauses: watch::Sender<Option<BTreeSet<String>>>,
     parts: WorkerParts,
     running: Arc<Running>,
+    board: Arc<ProgressBoard>,
     deadline: CancellationToken,
     draining: CancellationToken,
 }
@@ -108,6 +112,7 @@ impl Worker {
             give_up,
         );
         let (pauses, paused) = watch::channel(None);
+        let board = Arc::new(ProgressBoard::default());
         let mut pools = Vec::new();
         for name in names {
             let Some(config) = parts.queues.get(name.as_str()) else {
@@ -125,6 +130,7 @@ impl Worker {
                 liveness: parts.liveness.clone(),
                 progress: parts.progress.clone(),
                 running: running.clone(),
+                board: board.clone(),
                 ledger: ledger.clone(),
                 flow: parts.flow.clone(),
                 jitter: parts.jitter.clone(),
@@ -142,6 +148,7 @@ impl Worker {
             pauses,
             parts,
             running,
+            board,
             deadline,
             draining,
         }
@@ -166,6 +173,11 @@ impl Worker {
             self.parts.liveness.clone(),
             self.running.clone(),
         ));
+        let writing = tokio::spawn(progress::write(
+            self.parts.store.clone(),
+            self.parts.liveness.clone(),
+            self.board,
+        ));
         let pausing = tokio::spawn(gate::watch_pauses(self.parts.store.clone(), self.pauses));
         let timer = tokio::spawn(end_deadline(
             self.deadline.clone(),
@@ -181,9 +193,10 @@ impl Worker {
         )
         .await;
         timer.abort();
-        // It only reads and hands back; cut off at any point it leaves nothing half done.
+        // They only read, hand back and tell; cut off at any point they leave nothing half done.
         reconciling.abort();
         cancelling.abort();
+        writing.abort();
         pausing.abort();
     }
 }

@@ -7,7 +7,7 @@ use super::source::Source;
 /// some of those above its line here, never one below. So there are no cycles.
 ///
 /// `cli, dashboard, intake → admin, relay, worker → store, broker → config → job`
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("job", &[]),
     ("config", &["job"]),
     // What every layer above reports through; it knows none of them.
@@ -39,6 +39,8 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("dashboard", DOORS),
     // What is above wires the rest into processes.
     ("node", TOP),
+    // Measures processes from outside, and the servers beside them.
+    ("bench", TOP),
     ("testing", TOP),
     ("demo", TOP),
     ("app", TOP),
@@ -70,6 +72,7 @@ const TOP: &[&str] = &[
     "intake",
     "dashboard",
     "node",
+    "bench",
     "demo",
     "app",
     "cli",

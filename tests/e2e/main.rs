@@ -15,6 +15,8 @@
 mod support;
 
 mod api;
+mod auditing;
+mod bench;
 mod client;
 mod command_line;
 mod dev;
@@ -23,6 +25,7 @@ mod fuzzing;
 mod installation;
 mod keys;
 mod mail;
+mod metrics;
 mod operating;
 mod queues;
 mod reading;

@@ -9,7 +9,7 @@ use crate::dev::{Dev, mail};
 use crate::support::wait::{PATIENCE, until};
 
 /// Dead jobs, each refused for its own reason: put where `dev` keeps its jobs.
-async fn dead(dev: &Dev, count: usize) -> Vec<String> {
+pub async fn dead(dev: &Dev, count: usize) -> Vec<String> {
     let file = dev.dir.join(".longshore/longshore.db");
     let store = SqliteStore::open(&file).await.unwrap();
     let me = NewProcess::this(Role::Operator, Vec::new());

@@ -25,6 +25,7 @@ mod network;
 mod operating;
 mod outage;
 mod pause;
+mod progress;
 mod proxy;
 mod silence;
 mod site;

@@ -86,20 +86,26 @@ async fn work(bench: Arc<Bench>, heir: Arc<Bench>, jobs: usize, seed: u64) -> Ex
 
 /// Runs a job to its end; its result if it succeeded.
 async fn run(bench: &Bench, fence: Fence, errand: &Errand) -> Option<Value> {
-    let mut effect = bench.store.begin_effect(fence).await.unwrap().unwrap();
-    match perform(effect.connection(), fence.id, errand.request()).await {
-        Ok(result) => {
-            assert!(effect.succeed(Some(&result), &[]).await.unwrap());
-            effect.commit().await.unwrap();
-            Some(result)
+    loop {
+        let mut effect = bench.store.begin_effect(fence).await.unwrap().unwrap();
+        match perform(effect.connection(), fence.id, errand.request()).await {
+            Ok(result) => {
+                assert!(effect.succeed(Some(&result), &[]).await.unwrap());
+                effect.commit().await.unwrap();
+                return Some(result);
+            }
+            Err(Stop::Refused(refusal)) => {
+                effect.roll_back().await;
+                let error = JobError::new(ErrorClass::Permanent, "refused", &refusal.to_string());
+                assert!(bench.record(fence, Transition::Die { error }).await);
+                return None;
+            }
+            Err(Stop::Freed) => {
+                assert!(effect.hold().await.unwrap());
+                effect.commit().await.unwrap();
+            }
+            Err(Stop::Database(error)) => panic!("{errand:?}: {error}"),
         }
-        Err(Stop::Refused(refusal)) => {
-            effect.roll_back().await;
-            let error = JobError::new(ErrorClass::Permanent, "refused", &refusal.to_string());
-            assert!(bench.record(fence, Transition::Die { error }).await);
-            None
-        }
-        Err(Stop::Database(error)) => panic!("{errand:?}: {error}"),
     }
 }
 

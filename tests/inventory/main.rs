@@ -16,6 +16,7 @@ mod support;
 #[path = "../../workers/inventory/mod.rs"]
 mod inventory;
 
+mod expiry;
 mod handlers;
 mod histories;
 mod hot;

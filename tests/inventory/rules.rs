@@ -11,19 +11,25 @@ use crate::site::{Bench, Place};
 /// Does one thing in a job of its own: its result, or the code of its refusal.
 pub async fn done(bench: &Bench, request: Request<'_>) -> Result<Value, String> {
     let fence: Fence = bench.running("inventory.test").await;
-    let mut effect = bench.store.begin_effect(fence).await.unwrap().unwrap();
-    match perform(effect.connection(), fence.id, request).await {
-        Ok(result) => {
-            assert!(effect.succeed(Some(&result), &[]).await.unwrap());
-            effect.commit().await.unwrap();
-            Ok(result)
+    loop {
+        let mut effect = bench.store.begin_effect(fence).await.unwrap().unwrap();
+        match perform(effect.connection(), fence.id, request).await {
+            Ok(result) => {
+                assert!(effect.succeed(Some(&result), &[]).await.unwrap());
+                effect.commit().await.unwrap();
+                return Ok(result);
+            }
+            Err(Stop::Refused(refusal)) => {
+                effect.roll_back().await;
+                assert!(bench.record(fence, Transition::HandBack).await);
+                return Err(format!("{refusal:?}: {refusal}"));
+            }
+            Err(Stop::Freed) => {
+                assert!(effect.hold().await.unwrap());
+                effect.commit().await.unwrap();
+            }
+            Err(Stop::Database(error)) => panic!("{error}"),
         }
-        Err(Stop::Refused(refusal)) => {
-            effect.roll_back().await;
-            assert!(bench.record(fence, Transition::HandBack).await);
-            Err(format!("{refusal:?}: {refusal}"))
-        }
-        Err(Stop::Database(error)) => panic!("{error}"),
     }
 }
 
@@ -41,7 +47,7 @@ pub fn reserve(order: &str, items: &[(&str, i64)], expires_in: &str) -> ReserveS
 }
 
 /// On hand and reserved, as adding nothing but one unit and taking it again tells.
-async fn level(bench: &Bench, sku: &str) -> (i64, i64) {
+pub async fn level(bench: &Bench, sku: &str) -> (i64, i64) {
     done(bench, Request::Adjust(&adjust(sku, 1))).await.unwrap();
     let level = done(bench, Request::Adjust(&adjust(sku, -1)))
         .await
@@ -52,12 +58,12 @@ async fn level(bench: &Bench, sku: &str) -> (i64, i64) {
     )
 }
 
-async fn refused(bench: &Bench, request: Request<'_>, what: &str) {
+pub async fn refused(bench: &Bench, request: Request<'_>, what: &str) {
     let refusal = done(bench, request).await.unwrap_err();
     assert!(refusal.contains(what), "{refusal}");
 }
 
-async fn balanced(bench: &Bench) {
+pub async fn balanced(bench: &Bench) {
     let found = bench.store.differences(&inventory::BALANCE).await.unwrap();
     assert_eq!(found, Vec::<String>::new());
 }
@@ -178,7 +184,7 @@ async fn the_balance_tells_what_was_changed_by_hand(place: Place) {
 }
 
 /// What the balance says inside a transaction that makes this change, which is rolled back.
-async fn by_hand(bench: &Bench, change: &'static str) -> Vec<String> {
+pub async fn by_hand(bench: &Bench, change: &'static str) -> Vec<String> {
     use longshore::store::Connection;
     let fence = bench.running("inventory.test").await;
     let mut effect = bench.store.begin_effect(fence).await.unwrap().unwrap();

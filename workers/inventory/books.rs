@@ -70,11 +70,12 @@ impl<'t> Books<'t> {
         Ok(found.into_iter().map(level).collect())
     }
 
-    /// Takes note of every reservation of these locked SKUs whose time is over. So units are
-    /// free when they are wanted, with no process at work that would free them in time.
-    pub(super) async fn expire(&mut self, skus: &[&str]) -> Answer<Vec<Line>> {
-        let now = self.now;
-        on_either!(self, expire(skus, now))
+    /// Takes note of reservations of these locked SKUs whose time is over, at most so many of
+    /// each, the oldest first. So units are free when they are wanted, with no process at work
+    /// that would free them in time.
+    pub(super) async fn expire(&mut self, skus: &[&str], each: usize) -> Answer<Vec<Line>> {
+        let (now, each) = (self.now, i64::try_from(each).unwrap_or(i64::MAX));
+        on_either!(self, expire(skus, each, now))
     }
 
     /// Forgets how an earlier reservation of the order ended; its movements stay.

@@ -100,6 +100,10 @@ async fn run(request: Request<'_>, attempt: &Attempt) -> JobResult {
                 tx.roll_back().await;
                 return Err(Failure::permanent(&refusal.code(), refusal));
             }
+            Err(Stop::Freed) => {
+                tx.commit().await?;
+                tries = 0;
+            }
             Err(Stop::Database(error)) => {
                 let error = tx.error(error);
                 tx.roll_back().await;

@@ -232,6 +232,19 @@ pub(super) fn reserve(order: &str, items: &[Item], levels: &Levels) -> Result<Pl
     Ok(Plan::Move(items.iter().map(movement).collect()))
 }
 
+/// The SKUs of which there is less than is wanted.
+pub(super) fn short<'i>(wanted: &'i [Item], levels: &Levels) -> Vec<&'i str> {
+    let lacking = |item: &&Item| {
+        let level = levels.get(&item.sku);
+        level.is_some_and(|level| item.quantity > level.available())
+    };
+    wanted
+        .iter()
+        .filter(lacking)
+        .map(|item| &*item.sku)
+        .collect()
+}
+
 fn shortage(item: &Item, available: i64) -> Option<Shortage> {
     (item.quantity > available).then(|| Shortage {
         sku: item.sku.clone(),
@@ -274,7 +287,8 @@ pub(super) fn release(order: &str, lines: &[Line]) -> Result<Plan, Refusal> {
     }
 }
 
-fn open(lines: &[Line]) -> impl Iterator<Item = &Line> {
+/// What is still set aside of these.
+pub(super) fn open(lines: &[Line]) -> impl Iterator<Item = &Line> {
     lines.iter().filter(|line| line.state == LineState::Open)
 }
 

@@ -72,15 +72,22 @@ pub(super) async fn lock(db: &mut PgConnection, skus: &[&str]) -> Result<Vec<(St
 pub(super) async fn expire(
     db: &mut PgConnection,
     skus: &[&str],
+    each: i64,
     now: DateTime<Utc>,
 ) -> Result<Vec<Line>> {
     let rows: Vec<LineRow> = sqlx::query_as(
-        "UPDATE longshore.reservations SET state = 'expired', ended_at = $2
-         WHERE sku = ANY ($1) AND state = 'open' AND expires_at <= $2
-         RETURNING order_id, sku, quantity, state, expires_at",
+        "UPDATE longshore.reservations AS r SET state = 'expired', ended_at = $2
+         FROM unnest($1::text[]) AS wanted (sku)
+         CROSS JOIN LATERAL (
+             SELECT order_id FROM longshore.reservations
+             WHERE sku = wanted.sku AND state = 'open' AND expires_at <= $2
+             ORDER BY expires_at LIMIT $3) AS overdue
+         WHERE r.order_id = overdue.order_id AND r.sku = wanted.sku
+         RETURNING r.order_id, r.sku, r.quantity, r.state, r.expires_at",
     )
     .bind(skus)
     .bind(now)
+    .bind(each)
     .fetch_all(db)
     .await?;
     rows.into_iter().map(|row| line(row, now)).collect()

@@ -59,18 +59,29 @@ pub(super) async fn lock(
 pub(super) async fn expire(
     db: &mut SqliteConnection,
     skus: &[&str],
+    each: i64,
     now: DateTime<Utc>,
 ) -> Result<Vec<Line>> {
-    let rows: Vec<LineRow> = sqlx::query_as(
-        "UPDATE reservations SET state = 'expired', ended_at = ?2
-         WHERE sku IN (SELECT value FROM json_each(?1)) AND state = 'open' AND expires_at <= ?2
-         RETURNING order_id, sku, quantity, state, expires_at",
-    )
-    .bind(sqlx::types::Json(skus))
-    .bind(now.timestamp_micros())
-    .fetch_all(db)
-    .await?;
-    rows.into_iter().map(|row| line(row, now)).collect()
+    let mut lines = Vec::new();
+    for sku in skus {
+        let rows: Vec<LineRow> = sqlx::query_as(
+            "UPDATE reservations SET state = 'expired', ended_at = ?2
+             WHERE sku = ?1 AND order_id IN (
+                 SELECT order_id FROM reservations
+                 WHERE sku = ?1 AND state = 'open' AND expires_at <= ?2
+                 ORDER BY expires_at LIMIT ?3)
+             RETURNING order_id, sku, quantity, state, expires_at",
+        )
+        .bind(*sku)
+        .bind(now.timestamp_micros())
+        .bind(each)
+        .fetch_all(&mut *db)
+        .await?;
+        for row in rows {
+            lines.push(line(row, now)?);
+        }
+    }
+    Ok(lines)
 }
 
 pub(super) async fn forget(db: &mut SqliteConnection, order: &str) -> Result<()> {

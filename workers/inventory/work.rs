@@ -19,11 +19,17 @@ pub(crate) enum Request<'r> {
     Release(&'r str),
 }
 
-/// Why a transaction came to nothing; it must be rolled back.
+/// Most lines that one transaction takes note of as expired: what has piled up in a quiet spell
+/// must not outlast a statement's time, or nobody would ever get past it.
+const BATCH: usize = 1000;
+
+/// Why a transaction does not end the job. It must be rolled back, unless it says otherwise.
 #[derive(Debug)]
 pub(crate) enum Stop {
     Refused(Refusal),
     Database(DatabaseError),
+    /// It freed some of what has expired, and there may be more: commit it, and begin anew.
+    Freed,
 }
 
 impl From<Refusal> for Stop {
@@ -65,7 +71,11 @@ async fn adjust(books: &mut Books<'_>, wanted: &AdjustStock) -> Result<Value, St
     }
     let mut levels = books.lock(&[sku]).await?;
     if wanted.delta < 0 {
-        free_expired(books, &mut levels, &[sku]).await?;
+        let taken = [Item {
+            sku: wanted.sku.clone(),
+            quantity: -wanted.delta,
+        }];
+        free_expired(books, &mut levels, &[sku], &taken).await?;
     }
     if let Plan::Move(movements) = plan::adjust(sku, wanted.delta, levels.get(sku).copied())? {
         books.apply(&movements, Some(&wanted.reason)).await?;
@@ -95,7 +105,8 @@ async fn reserve(books: &mut Books<'_>, wanted: &ReserveStock) -> Result<Value, 
     if let Some(Plan::Already) = plan::repeated(order, items, &lines)? {
         return Ok(reserved(wanted, None));
     }
-    free_expired(books, &mut levels, &skus).await?;
+    expire_rest(books, &mut levels, order, &lines).await?;
+    free_expired(books, &mut levels, &skus, items).await?;
     let Plan::Move(movements) = plan::reserve(order, items, &levels)? else {
         return Ok(reserved(wanted, None));
     };
@@ -123,17 +134,45 @@ fn reserved(wanted: &ReserveStock, expires_at: Option<DateTime<Utc>>) -> Value {
     result
 }
 
-/// Takes note of what has expired, and counts it as free.
+/// Takes note of what has expired, and counts it as free: of the SKUs that are short of what is
+/// wanted, if any are.
 async fn free_expired(
     books: &mut Books<'_>,
     levels: &mut Levels,
     skus: &[&str],
-) -> Result<(), DatabaseError> {
-    let expired = books.expire(skus).await?;
+    wanted: &[Item],
+) -> Result<(), Stop> {
+    let short = plan::short(wanted, levels);
+    let of = if short.is_empty() { skus } else { &*short };
+    let each = (BATCH / of.len().max(1)).max(1);
+    let expired = books.expire(of, each).await?;
     if expired.is_empty() {
         return Ok(());
     }
     let movements: Vec<Movement> = expired.iter().map(Movement::expiry).collect();
+    books.apply(&movements, None).await?;
+    plan::after(levels, &movements);
+    if plan::short(wanted, levels).is_empty() {
+        Ok(())
+    } else {
+        Err(Stop::Freed)
+    }
+}
+
+/// Ends what is still open of an order that has expired in part, whatever the clock says: another
+/// transaction may have begun later than this one and taken note of one line before it, and what
+/// is forgotten while it is open would be counted for ever.
+async fn expire_rest(
+    books: &mut Books<'_>,
+    levels: &mut Levels,
+    order: &str,
+    lines: &[Line],
+) -> Result<(), DatabaseError> {
+    let movements: Vec<Movement> = plan::open(lines).map(Movement::expiry).collect();
+    if movements.is_empty() {
+        return Ok(());
+    }
+    books.end(order, LineState::Expired).await?;
     books.apply(&movements, None).await?;
     plan::after(levels, &movements);
     Ok(())

@@ -8,6 +8,7 @@
 mod connection;
 mod consumer;
 mod greeting;
+mod limit;
 mod message;
 mod publisher;
 mod settling;

@@ -1,12 +1,10 @@
-use crate::admin::complete;
 use crate::cli::filter::FilterArgs;
+use crate::cli::listing::{self, Much, next_page, tell_of_more};
+use crate::cli::output::Output;
 use crate::cli::{CliError, Context, open, show};
 use crate::config::{Queues, Settings};
 use crate::job::State;
-use crate::store::Page;
-
-/// Causes that are listed at most.
-const GROUPS: u32 = 1000;
+use crate::store::{JobFilter, Store, StoreResult};
 
 /// Arguments of `longshore dlq list`.
 #[derive(Debug, clap::Args)]
@@ -19,9 +17,8 @@ pub(in crate::cli) struct Args {
     /// By cause: the same kind, code and shape of message
     #[arg(long)]
     group: bool,
-    /// How many at most
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    limit: u32,
+    #[command(flatten)]
+    much: Much,
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -37,19 +34,38 @@ pub(super) async fn run(
     let store = open::ready_store(settings).await?;
     open::known_queues(&filter, queues, &*store).await?;
     if args.group {
-        let groups = store.dead_groups(&filter, args.limit.min(GROUPS)).await?;
+        let listed = groups(context.out, &*store, &filter, &args).await;
         store.close().await;
-        show::groups(context.out, &groups, args.json);
-        return Ok(());
+        return Ok(listed?);
     }
     filter.states = vec![State::Dead];
-    let page = Page {
-        limit: args.limit,
-        before: None,
-    };
-    let mut jobs = store.list(&filter, page).await?;
+    let listed = listing::jobs(context.out, &*store, queues, &filter, &args.much, args.json).await;
     store.close().await;
-    jobs.iter_mut().for_each(|job| complete(job, queues));
-    show::jobs(context.out, &jobs, args.json);
-    Ok(())
+    Ok(listed?)
+}
+
+async fn groups(
+    out: Output,
+    store: &dyn Store,
+    filter: &JobFilter,
+    args: &Args,
+) -> StoreResult<()> {
+    let mut left = args.much.most();
+    let mut told = 0;
+    loop {
+        let size = next_page(left);
+        let mut groups = store.dead_groups(filter, size + 1, told).await?;
+        let more = groups.len() > size as usize;
+        groups.truncate(size as usize);
+        show::groups(out, &groups, args.json, told == 0);
+        left -= groups.len() as u64;
+        told += size;
+        if !more {
+            return Ok(());
+        }
+        if left == 0 {
+            tell_of_more(out);
+            return Ok(());
+        }
+    }
 }

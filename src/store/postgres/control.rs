@@ -3,16 +3,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::Fault;
 use super::observe;
 use super::transaction::{COLD, HOT, transact, unsigned};
-use super::{PostgresStore, claim, outbox};
+use super::{PostgresStore, audit, claim, outbox};
 use crate::job::{JobId, ProcessId, QueueName};
 use crate::store::{
-    Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob, StoreResult,
+    Control, Deed, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob, StoreResult,
 };
 
 #[async_trait]
@@ -21,8 +22,8 @@ impl Control for PostgresStore {
         transact!(self.pool, HOT, |tx| pause(&mut tx, queue, by))
     }
 
-    async fn resume(&self, queue: &QueueName) -> StoreResult<bool> {
-        transact!(self.pool, HOT, |tx| resume(&mut tx, queue))
+    async fn resume(&self, queue: &QueueName, by: &str) -> StoreResult<bool> {
+        transact!(self.pool, HOT, |tx| resume(&mut tx, queue, by))
     }
 
     async fn paused(&self) -> StoreResult<Vec<Pause>> {
@@ -73,17 +74,25 @@ async fn pause(tx: &mut PgConnection, queue: &QueueName, by: &str) -> Result<boo
     )
     .bind(queue.as_str())
     .bind(by)
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(paused.rows_affected() > 0)
+    let changed = paused.rows_affected() > 0;
+    if changed {
+        audit::note(tx, by, Deed::PauseQueue, queue.as_str(), &json!({})).await?;
+    }
+    Ok(changed)
 }
 
-async fn resume(tx: &mut PgConnection, queue: &QueueName) -> Result<bool, Fault> {
+async fn resume(tx: &mut PgConnection, queue: &QueueName, by: &str) -> Result<bool, Fault> {
     let resumed = sqlx::query("DELETE FROM longshore.pause WHERE queue = $1")
         .bind(queue.as_str())
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
-    Ok(resumed.rows_affected() > 0)
+    let changed = resumed.rows_affected() > 0;
+    if changed {
+        audit::note(tx, by, Deed::ResumeQueue, queue.as_str(), &json!({})).await?;
+    }
+    Ok(changed)
 }
 
 async fn paused(tx: &mut PgConnection) -> Result<Vec<Pause>, Fault> {

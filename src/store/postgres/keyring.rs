@@ -1,26 +1,27 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::PgConnection;
 
-use super::PostgresStore;
 use super::error::Fault;
 use super::transaction::{HOT, transact};
-use crate::store::{ApiKey, KeyId, Keyring, NewKey, StoreResult};
+use super::{PostgresStore, audit};
+use crate::store::{ApiKey, Deed, KeyId, Keyring, NewKey, StoreResult};
 
 /// On the connections of acceptance: what is revoked must be noticed within seconds, however many
 /// slow questions are asked meanwhile.
 #[async_trait]
 impl Keyring for PostgresStore {
-    async fn create_key(&self, key: &NewKey) -> StoreResult<Option<ApiKey>> {
-        transact!(self.pool, HOT, |tx| create(&mut tx, key))
+    async fn create_key(&self, key: &NewKey, by: &str) -> StoreResult<Option<ApiKey>> {
+        transact!(self.pool, HOT, |tx| create(&mut tx, key, by))
     }
 
     async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
         transact!(self.pool, HOT, |tx| all(&mut tx))
     }
 
-    async fn revoke_key(&self, key: KeyId) -> StoreResult<bool> {
-        transact!(self.pool, HOT, |tx| revoke(&mut tx, key))
+    async fn revoke_key(&self, key: KeyId, by: &str) -> StoreResult<bool> {
+        transact!(self.pool, HOT, |tx| revoke(&mut tx, key, by))
     }
 
     async fn touch_keys(&self, keys: &[KeyId]) -> StoreResult<()> {
@@ -62,7 +63,7 @@ impl Row {
     }
 }
 
-async fn create(tx: &mut PgConnection, key: &NewKey) -> Result<Option<ApiKey>, Fault> {
+async fn create(tx: &mut PgConnection, key: &NewKey, by: &str) -> Result<Option<ApiKey>, Fault> {
     let row: Option<Row> = sqlx::query_as(
         "INSERT INTO longshore.api_key (name, prefix, digest, scopes, rate, created_at)
          VALUES ($1, $2, $3, $4, $5, now())
@@ -77,8 +78,11 @@ async fn create(tx: &mut PgConnection, key: &NewKey) -> Result<Option<ApiKey>, F
         key.rate
             .map(|rate| i32::try_from(rate.get()).unwrap_or(i32::MAX)),
     )
-    .fetch_optional(tx)
+    .fetch_optional(&mut *tx)
     .await?;
+    if row.is_some() {
+        audit::note(tx, by, Deed::CreateKey, &key.name, &key.detail()).await?;
+    }
     row.map(Row::into_key).transpose()
 }
 
@@ -92,14 +96,18 @@ async fn all(tx: &mut PgConnection) -> Result<Vec<ApiKey>, Fault> {
     rows.into_iter().map(Row::into_key).collect()
 }
 
-async fn revoke(tx: &mut PgConnection, key: KeyId) -> Result<bool, Fault> {
-    let revoked = sqlx::query(
-        "UPDATE longshore.api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL",
+async fn revoke(tx: &mut PgConnection, key: KeyId, by: &str) -> Result<bool, Fault> {
+    let revoked: Option<String> = sqlx::query_scalar(
+        "UPDATE longshore.api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL
+         RETURNING name",
     )
     .bind(key.0)
-    .execute(tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    Ok(revoked.rows_affected() > 0)
+    if let Some(name) = &revoked {
+        audit::note(tx, by, Deed::RevokeKey, name, &json!({"id": key.0})).await?;
+    }
+    Ok(revoked.is_some())
 }
 
 /// `SKIP LOCKED`: whoever is writing the same row says the same.

@@ -7,6 +7,7 @@
 //! transaction-scoped, so a pooler in transaction mode may stand in front (PgBouncer from 1.21,
 //! which knows prepared statements).
 
+mod audit;
 mod claim;
 mod control;
 mod day;
@@ -19,12 +20,14 @@ mod filter;
 mod insert;
 mod keyring;
 mod keys;
+mod limit;
 mod observe;
 mod one;
 mod operating;
 mod operations;
 mod outbox;
 mod processes;
+mod progress;
 mod prune;
 mod purge;
 mod read;

@@ -4,8 +4,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error::Fault;
-use super::outbox;
 use super::rows::state;
+use super::{audit, outbox};
 use crate::job::{Cancelling, JobId, ProcessId};
 use crate::store::{Action, Edit, JobFilter, Operated, OperationId, OperationState};
 
@@ -180,6 +180,14 @@ pub(super) async fn send_back(
 
 /// Keeps who did it and when, as an operation on one job that is done.
 async fn note(tx: &mut PgConnection, action: Action, id: JobId, by: &str) -> Result<(), Fault> {
+    audit::note(
+        tx,
+        by,
+        action.into(),
+        &id.to_string(),
+        &serde_json::json!({}),
+    )
+    .await?;
     let filter = JobFilter {
         ids: vec![id],
         ..JobFilter::default()

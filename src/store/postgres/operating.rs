@@ -2,10 +2,10 @@ use async_trait::async_trait;
 
 use super::transaction::{COLD, HOT, WIDE, transact};
 use super::{PostgresStore, one, operations, steps};
-use crate::job::{JobId, ProcessId};
+use crate::job::{JobId, ProcessId, UniqueKey};
 use crate::store::{
-    Advance, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation, OperationCommand,
-    OperationId, Operations, StepBy, StoreResult,
+    Advance, Begun, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation,
+    OperationCommand, OperationId, Operations, StepBy, StoreResult,
 };
 
 #[async_trait]
@@ -29,16 +29,28 @@ impl Operations for PostgresStore {
         ))
     }
 
-    async fn dead_groups(&self, filter: &JobFilter, limit: u32) -> StoreResult<Vec<DeadGroup>> {
+    async fn dead_groups(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        skip: u32,
+    ) -> StoreResult<Vec<DeadGroup>> {
         let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| operations::dead_groups(
-            &mut tx, filter, limit
+            &mut tx, filter, limit, skip
         ))
     }
 
     async fn begin(&self, operation: &NewOperation) -> StoreResult<Operation> {
         let _place = self.wide().await?;
         transact!(self.reads, WIDE, |tx| operations::begin(&mut tx, operation))
+    }
+
+    async fn begin_once(&self, operation: &NewOperation, key: &UniqueKey) -> StoreResult<Begun> {
+        let _place = self.wide().await?;
+        transact!(self.reads, WIDE, |tx| operations::begin_once(
+            &mut tx, operation, key
+        ))
     }
 
     async fn operation(&self, id: OperationId) -> StoreResult<Option<Operation>> {
@@ -73,6 +85,14 @@ impl Operations for PostgresStore {
         by: &StepBy,
         only: Option<OperationId>,
     ) -> StoreResult<Option<Advance>> {
-        transact!(self.reads, COLD, |tx| steps::advance(&mut tx, by, only))
+        let mut taken = None;
+        let answer = transact!(self.reads, COLD, |tx| steps::advance(
+            &mut tx, by, only, &mut taken
+        ));
+        if let (Err(_), Some(id)) = (&answer, taken) {
+            // What it failed of is told; that it is put off, too, or not, changes nothing in that.
+            let _ = transact!(self.reads, COLD, |tx| operations::put_off(&mut tx, id));
+        }
+        answer
     }
 }

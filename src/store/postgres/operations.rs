@@ -1,15 +1,18 @@
 //! Operations on many dead jobs, as they are kept; [`steps`](super::steps) executes them.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use super::audit;
 use super::error::Fault;
 use super::filter::push_filter;
-use super::transaction::unsigned;
-use crate::job::JobId;
+use super::transaction::{micros, unsigned};
+use crate::job::{JobId, UniqueKey};
+use crate::store::operation::PUT_OFF;
 use crate::store::{
-    Action, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
+    Action, Begun, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
     OperationState,
 };
 
@@ -24,7 +27,7 @@ pub(super) use columns;
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
-    id: Uuid,
+    pub(super) id: Uuid,
     action: String,
     state: i16,
     filter: String,
@@ -83,6 +86,7 @@ pub(super) async fn dead_groups(
     tx: &mut PgConnection,
     filter: &JobFilter,
     limit: u32,
+    skip: u32,
 ) -> Result<Vec<DeadGroup>, Fault> {
     #[derive(sqlx::FromRow)]
     struct Group {
@@ -104,7 +108,9 @@ pub(super) async fn dead_groups(
     push_dead(&mut query, filter);
     query
         .push(" GROUP BY 1, 2, 3 ORDER BY 4 DESC, 7 DESC LIMIT ")
-        .push_bind(i64::from(limit));
+        .push_bind(i64::from(limit))
+        .push(" OFFSET ")
+        .push_bind(i64::from(skip));
     query.push(
         ") SELECT g.*, d.error_message AS message
          FROM g CROSS JOIN LATERAL (SELECT * FROM longshore.done WHERE id = g.sample OFFSET 0) d
@@ -131,7 +137,7 @@ pub(super) async fn begin(
     let found = count_dead(tx, &operation.filter).await?;
     let matched = operation.limit.map_or(found, |limit| found.min(limit));
     let filter = serde_json::to_string(&operation.filter).map_err(Fault::corrupt)?;
-    sqlx::query(
+    let begun = sqlx::query(
         "INSERT INTO longshore.operation (id, action, state, filter, most, rate, created_by,
                                           created_at, matched, held_until, next_at)
          VALUES ($1, $2, 0, $3, $4, $5, $6, now(), $7, now(), now())
@@ -146,8 +152,62 @@ pub(super) async fn begin(
     .bind(signed(matched))
     .execute(&mut *tx)
     .await?;
+    if begun.rows_affected() > 0 {
+        let (by, target) = (&operation.created_by, operation.id.to_string());
+        let detail = operation.detail(matched);
+        audit::note(tx, by, operation.action.into(), &target, &detail).await?;
+    }
     let begun = one_operation(tx, operation.id, false).await?;
     begun.ok_or_else(|| Fault::corrupt(format!("operation {} has vanished", operation.id)))
+}
+
+/// The key's row is inserted first: of two requests at once the second waits for the first, and
+/// then finds what it began.
+pub(super) async fn begin_once(
+    tx: &mut PgConnection,
+    operation: &NewOperation,
+    key: &UniqueKey,
+) -> Result<Begun, Fault> {
+    let taken = sqlx::query(
+        "INSERT INTO longshore.unique_key (scope, key, fingerprint, job, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, now(), now() + interval '24 hours')
+         ON CONFLICT (scope, key) DO NOTHING",
+    )
+    .bind(&key.scope)
+    .bind(&key.key)
+    .bind(&key.fingerprint)
+    .bind(operation.id.uuid())
+    .execute(&mut *tx)
+    .await?;
+    if taken.rows_affected() > 0 {
+        return Ok(Begun::Now(begin(tx, operation).await?));
+    }
+    let (id, fingerprint): (Uuid, Vec<u8>) = sqlx::query_as(
+        "SELECT job, fingerprint FROM longshore.unique_key WHERE scope = $1 AND key = $2",
+    )
+    .bind(&key.scope)
+    .bind(&key.key)
+    .fetch_one(&mut *tx)
+    .await?;
+    if fingerprint != key.fingerprint {
+        return Ok(Begun::KeyReused);
+    }
+    let before = one_operation(tx, OperationId::from(id), false).await?;
+    let gone = || Fault::corrupt(format!("operation {id} has vanished"));
+    Ok(Begun::Before(before.ok_or_else(gone)?))
+}
+
+/// After a step of it has failed.
+pub(super) async fn put_off(tx: &mut PgConnection, id: Uuid) -> Result<(), Fault> {
+    sqlx::query(
+        "UPDATE longshore.operation SET next_at = now() + $2 * interval '1 microsecond'
+         WHERE id = $1 AND state = 0",
+    )
+    .bind(id)
+    .bind(micros(PUT_OFF))
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 pub(super) fn signed(count: u64) -> i64 {
@@ -226,5 +286,7 @@ pub(super) async fn command(
     .bind(state.is_final())
     .execute(&mut *tx)
     .await?;
+    let detail = json!({"done": operation.done});
+    audit::note(tx, by, command.into(), &id.to_string(), &detail).await?;
     one_operation(tx, id, false).await
 }

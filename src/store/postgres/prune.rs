@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::day::{self, Day};
 use super::error::Fault;
 use super::transaction::{COLD, HOT, UPKEEP, WIDE, micros, transact};
-use super::{PostgresStore, door, drop_day, schema};
+use super::{PostgresStore, audit, door, drop_day, progress, schema};
 use crate::store::{Retention, StoreError, StoreResult};
 
 /// Rows removed in one transaction.
@@ -236,6 +236,8 @@ pub(super) async fn count(tx: &mut PgConnection, gone: u64) -> Result<(), Fault>
 /// process has counted is added to process 0.
 async fn forget(tx: &mut PgConnection, longest: Duration) -> Result<(), Fault> {
     door::fold(tx).await?;
+    audit::forget(tx).await?;
+    progress::forget(tx).await?;
     let oldest = Day::of(schema::now(tx).await? - REMEMBERED).first_id();
     // A message is adopted while its job's id is younger than the shortest retention.
     let adopted = micros(longest.saturating_add(PROCESS_MARGIN));

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::transaction::unsigned;
-use super::{filter, rows};
+use super::{filter, progress, rows};
 use crate::job::{AttemptView, JobId, JobView, Priority, State, waiting_for};
 use crate::store::{Counts, JobFilter, Page, Tally};
 
@@ -45,11 +45,11 @@ pub(super) async fn list(
     filter: &JobFilter,
     page: Page,
 ) -> Result<Vec<JobView>, Fault> {
-    rows(tx, filter, page)
-        .await?
-        .into_iter()
-        .map(Row::into_view)
-        .collect()
+    let rows = rows(tx, filter, page).await?;
+    let views: Result<Vec<JobView>, Fault> = rows.into_iter().map(Row::into_view).collect();
+    let mut views = views?;
+    progress::add(tx, &mut views).await?;
+    Ok(views)
 }
 
 /// One statement, so that a job that moves from one table to the other meanwhile is in one.
@@ -109,6 +109,7 @@ impl Row {
             error,
             fingerprint: self.fingerprint,
             cancel_requested: self.cancel_requested,
+            progress: None,
             attempts: None,
             waiting_for,
         })
@@ -157,6 +158,7 @@ pub(super) async fn job(tx: &mut PgConnection, id: JobId) -> Result<Option<JobVi
     attempts.extend(row.success());
     let mut view = row.into_view()?;
     view.attempts = Some(attempts);
+    progress::add(tx, std::slice::from_mut(&mut view)).await?;
     Ok(Some(view))
 }
 

@@ -17,6 +17,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "door", include_str!("migrations/0004_door.sql")),
     (5, "control", include_str!("migrations/0005_control.sql")),
     (6, "breaker", include_str!("migrations/0006_breaker.sql")),
+    (7, "audit", include_str!("migrations/0007_audit.sql")),
+    (8, "progress", include_str!("migrations/0008_progress.sql")),
 ];
 
 /// Also held while partitions are made, for they are part of the schema.

@@ -25,14 +25,17 @@ struct Step {
 
 /// The operation's row is locked first and its place moves in the same transaction as its jobs:
 /// of two executors one waits or looks elsewhere, and one that dies leaves no half of a step.
+/// `taken` is told which one it is, for when that fails.
 pub(super) async fn advance(
     tx: &mut PgConnection,
     by: &StepBy,
     only: Option<OperationId>,
+    taken: &mut Option<Uuid>,
 ) -> Result<Option<Advance>, Fault> {
     let Some(step) = take(tx, by.executor, only).await? else {
         return Ok(None);
     };
+    *taken = Some(step.row.id);
     let (place, holder, entry) = (step.place, step.holder, step.entry);
     let operation = Operation::try_from(step.row)?;
     if let Some(entry) = entry.filter(|_| holder != Some(by.executor))
@@ -46,21 +49,21 @@ pub(super) async fn advance(
     }
     let batch = i64::from(operation.next_batch(by.batch));
     let (picked, last) = pick(tx, &operation, place, batch).await?;
-    let taken = lock(tx, &operation, &picked).await?;
+    let locked = lock(tx, &operation, &picked).await?;
     let (entry, done) = match operation.action {
         Action::Requeue => {
-            let back = one::send_back(tx, &taken).await?;
+            let back = one::send_back(tx, &locked).await?;
             let done = back.len();
             (outbox::enter(tx, back, by.lease).await?, done)
         }
-        Action::Purge => (None, purge::purge(tx, &taken).await?),
+        Action::Purge => (None, purge::purge(tx, &locked).await?),
         // One job at a time, and never running as an operation.
         Action::Cancel => (None, 0),
     };
     let counts = Counts {
         done: done as u64,
-        skipped: (picked.len() - taken.len()) as u64,
-        failed: taken.len().saturating_sub(done) as u64,
+        skipped: (picked.len() - locked.len()) as u64,
+        failed: locked.len().saturating_sub(done) as u64,
     };
     let moved = Moved {
         place: picked.last().copied().or(place),

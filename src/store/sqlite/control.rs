@@ -2,13 +2,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::json;
 use sqlx::types::Uuid;
 
 use super::error::classify;
-use super::{SqliteStore, claim, clock, observe, outbox, rows};
+use super::{SqliteStore, audit, claim, clock, observe, outbox, rows};
 use crate::job::{JobId, ProcessId, QueueName};
 use crate::store::{
-    Control, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob, StoreResult,
+    Control, Deed, Depth, HandedBack, Pause, Place, Report, Reported, RunningJob, StoreResult,
 };
 
 #[async_trait]
@@ -17,8 +18,8 @@ impl Control for SqliteStore {
         pause(self, queue, by).await.map_err(classify)
     }
 
-    async fn resume(&self, queue: &QueueName) -> StoreResult<bool> {
-        resume(self, queue).await.map_err(classify)
+    async fn resume(&self, queue: &QueueName, by: &str) -> StoreResult<bool> {
+        resume(self, queue, by).await.map_err(classify)
     }
 
     async fn paused(&self) -> StoreResult<Vec<Pause>> {
@@ -72,18 +73,42 @@ async fn pause(store: &SqliteStore, queue: &QueueName, by: &str) -> sqlx::Result
     .bind(by)
     .execute(&mut *tx)
     .await?;
+    let changed = paused.rows_affected() > 0;
+    if changed {
+        audit::note(
+            &mut tx,
+            now,
+            by,
+            Deed::PauseQueue,
+            queue.as_str(),
+            &json!({}),
+        )
+        .await?;
+    }
     tx.commit().await?;
-    Ok(paused.rows_affected() > 0)
+    Ok(changed)
 }
 
-async fn resume(store: &SqliteStore, queue: &QueueName) -> sqlx::Result<bool> {
-    let (mut tx, _) = store.write().await?;
+async fn resume(store: &SqliteStore, queue: &QueueName, by: &str) -> sqlx::Result<bool> {
+    let (mut tx, now) = store.write().await?;
     let resumed = sqlx::query("DELETE FROM pause WHERE queue = ?1")
         .bind(queue.as_str())
         .execute(&mut *tx)
         .await?;
+    let changed = resumed.rows_affected() > 0;
+    if changed {
+        audit::note(
+            &mut tx,
+            now,
+            by,
+            Deed::ResumeQueue,
+            queue.as_str(),
+            &json!({}),
+        )
+        .await?;
+    }
     tx.commit().await?;
-    Ok(resumed.rows_affected() > 0)
+    Ok(changed)
 }
 
 async fn paused(store: &SqliteStore) -> sqlx::Result<Vec<Pause>> {

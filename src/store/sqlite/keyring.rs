@@ -1,24 +1,24 @@
 use async_trait::async_trait;
 
 use super::error::classify;
-use super::{SqliteStore, clock, rows};
-use crate::store::{ApiKey, KeyId, Keyring, NewKey, StoreResult};
+use super::{SqliteStore, audit, clock, rows};
+use crate::store::{ApiKey, Deed, KeyId, Keyring, NewKey, StoreResult};
 
 /// A key's use is written at most once in this many microseconds.
 const TOUCH: i64 = 60_000_000;
 
 #[async_trait]
 impl Keyring for SqliteStore {
-    async fn create_key(&self, key: &NewKey) -> StoreResult<Option<ApiKey>> {
-        create(self, key).await.map_err(classify)
+    async fn create_key(&self, key: &NewKey, by: &str) -> StoreResult<Option<ApiKey>> {
+        create(self, key, by).await.map_err(classify)
     }
 
     async fn keys(&self) -> StoreResult<Vec<ApiKey>> {
         all(self).await.map_err(classify)
     }
 
-    async fn revoke_key(&self, key: KeyId) -> StoreResult<bool> {
-        revoke(self, key).await.map_err(classify)
+    async fn revoke_key(&self, key: KeyId, by: &str) -> StoreResult<bool> {
+        revoke(self, key, by).await.map_err(classify)
     }
 
     async fn touch_keys(&self, keys: &[KeyId]) -> StoreResult<()> {
@@ -61,7 +61,7 @@ impl TryFrom<Row> for ApiKey {
     }
 }
 
-async fn create(store: &SqliteStore, key: &NewKey) -> sqlx::Result<Option<ApiKey>> {
+async fn create(store: &SqliteStore, key: &NewKey, by: &str) -> sqlx::Result<Option<ApiKey>> {
     let (mut tx, now) = store.write().await?;
     let row: Option<Row> = sqlx::query_as(
         "INSERT INTO api_key (name, prefix, digest, scopes, rate, created_at)
@@ -76,6 +76,10 @@ async fn create(store: &SqliteStore, key: &NewKey) -> sqlx::Result<Option<ApiKey
     .bind(now)
     .fetch_optional(&mut *tx)
     .await?;
+    if row.is_some() {
+        let detail = key.detail();
+        audit::note(&mut tx, now, by, Deed::CreateKey, &key.name, &detail).await?;
+    }
     tx.commit().await?;
     row.map(ApiKey::try_from).transpose()
 }
@@ -87,16 +91,21 @@ async fn all(store: &SqliteStore) -> sqlx::Result<Vec<ApiKey>> {
     rows.into_iter().map(ApiKey::try_from).collect()
 }
 
-async fn revoke(store: &SqliteStore, key: KeyId) -> sqlx::Result<bool> {
+async fn revoke(store: &SqliteStore, key: KeyId, by: &str) -> sqlx::Result<bool> {
     let (mut tx, now) = store.write().await?;
-    let revoked =
-        sqlx::query("UPDATE api_key SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")
-            .bind(key.0)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+    let revoked: Option<String> = sqlx::query_scalar(
+        "UPDATE api_key SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL RETURNING name",
+    )
+    .bind(key.0)
+    .bind(now)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(name) = &revoked {
+        let detail = serde_json::json!({"id": key.0});
+        audit::note(&mut tx, now, by, Deed::RevokeKey, name, &detail).await?;
+    }
     tx.commit().await?;
-    Ok(revoked.rows_affected() > 0)
+    Ok(revoked.is_some())
 }
 
 async fn touch(store: &SqliteStore, keys: &[KeyId]) -> sqlx::Result<()> {

@@ -5,6 +5,7 @@
 //! it commits, so methods may read, decide in Rust and write. This holds between processes that
 //! have the same file open; nothing depends on a lock in memory.
 
+mod audit;
 mod claim;
 mod clock;
 mod control;
@@ -21,6 +22,7 @@ mod operating;
 mod operations;
 mod outbox;
 mod processes;
+mod progress;
 mod prune;
 mod purge;
 mod read;
@@ -29,6 +31,7 @@ mod requeue;
 mod restore;
 mod rows;
 mod schema;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -2,7 +2,7 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{SqliteStore, outbox, rows};
+use super::{SqliteStore, audit, outbox, rows};
 use crate::job::{Cancelling, JobId, ProcessId, State};
 use crate::store::{Action, Edit, JobFilter, Operated, OperationId, OperationState};
 
@@ -116,6 +116,8 @@ pub(super) async fn send_back(tx: &mut Tx, now: i64, ids: &[JobId]) -> sqlx::Res
 
 /// Keeps who did it and when, as an operation on one job that is done.
 async fn note(tx: &mut Tx, action: Action, id: JobId, by: &str, now: i64) -> sqlx::Result<()> {
+    let detail = serde_json::json!({});
+    audit::note(tx, now, by, action.into(), &id.to_string(), &detail).await?;
     let filter = JobFilter {
         ids: vec![id],
         ..JobFilter::default()

@@ -1,11 +1,11 @@
 use async_trait::async_trait;
 
 use super::error::classify;
-use super::{SqliteStore, one, operations};
-use crate::job::{JobId, ProcessId};
+use super::{SqliteStore, one, operations, steps};
+use crate::job::{JobId, ProcessId, UniqueKey};
 use crate::store::{
-    Advance, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation, OperationCommand,
-    OperationId, Operations, StepBy, StoreResult,
+    Advance, Begun, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation,
+    OperationCommand, OperationId, Operations, StepBy, StoreResult,
 };
 
 #[async_trait]
@@ -26,14 +26,25 @@ impl Operations for SqliteStore {
         operations::count_dead(self, filter).await.map_err(classify)
     }
 
-    async fn dead_groups(&self, filter: &JobFilter, limit: u32) -> StoreResult<Vec<DeadGroup>> {
-        operations::dead_groups(self, filter, limit)
+    async fn dead_groups(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        skip: u32,
+    ) -> StoreResult<Vec<DeadGroup>> {
+        operations::dead_groups(self, filter, limit, skip)
             .await
             .map_err(classify)
     }
 
     async fn begin(&self, operation: &NewOperation) -> StoreResult<Operation> {
         operations::begin(self, operation).await.map_err(classify)
+    }
+
+    async fn begin_once(&self, operation: &NewOperation, key: &UniqueKey) -> StoreResult<Begun> {
+        operations::begin_once(self, operation, key)
+            .await
+            .map_err(classify)
     }
 
     async fn operation(&self, id: OperationId) -> StoreResult<Option<Operation>> {
@@ -66,6 +77,6 @@ impl Operations for SqliteStore {
         by: &StepBy,
         only: Option<OperationId>,
     ) -> StoreResult<Option<Advance>> {
-        operations::advance(self, by, only).await.map_err(classify)
+        steps::advance(self, by, only).await.map_err(classify)
     }
 }

@@ -1,31 +1,29 @@
-//! Operations on many dead jobs, in steps.
+//! Operations on many dead jobs, as they are kept; [`steps`](super::steps) executes them.
 
 use sqlx::types::Uuid;
 use sqlx::{QueryBuilder, Sqlite, Transaction};
 
-use super::rows::{PublicationRow, publication};
-use super::{SqliteStore, clock, one, outbox, purge, read, rows};
-use crate::job::{JobId, Publication};
+use super::{SqliteStore, audit, clock, read, rows};
+use crate::job::{JobId, UniqueKey};
 use crate::store::{
-    Action, Advance, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
-    OperationState, OutboxId, StepBy,
+    Action, Begun, DeadGroup, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
+    OperationState,
 };
 
 type Tx = Transaction<'static, Sqlite>;
 
-/// Payloads of one step, in bytes, give or take a job.
-const STEP_BYTES: usize = 8 * 1024 * 1024;
-
+/// The columns of a [`Row`].
 macro_rules! columns {
     () => {
         "id, action, state, filter, most, rate, created_by, created_at, changed_by, changed_at,
          finished_at, matched, done, skipped, failed, place, holder, entry"
     };
 }
+pub(super) use columns;
 
 #[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
+pub(super) struct Row {
+    pub(super) id: Uuid,
     action: String,
     state: i16,
     filter: String,
@@ -40,9 +38,9 @@ struct Row {
     done: i64,
     skipped: i64,
     failed: i64,
-    place: Option<Uuid>,
-    holder: Option<Uuid>,
-    entry: Option<i64>,
+    pub(super) place: Option<Uuid>,
+    pub(super) holder: Option<Uuid>,
+    pub(super) entry: Option<i64>,
 }
 
 impl TryFrom<Row> for Operation {
@@ -77,7 +75,7 @@ pub(super) async fn count_dead(store: &SqliteStore, filter: &JobFilter) -> sqlx:
 }
 
 /// Everything but the states of a filter: it is about the dead.
-fn matching(query: &mut QueryBuilder<Sqlite>, filter: &JobFilter) -> sqlx::Result<()> {
+pub(super) fn matching(query: &mut QueryBuilder<Sqlite>, filter: &JobFilter) -> sqlx::Result<()> {
     let dead = JobFilter {
         states: Vec::new(),
         ..filter.clone()
@@ -96,6 +94,7 @@ pub(super) async fn dead_groups(
     store: &SqliteStore,
     filter: &JobFilter,
     limit: u32,
+    skip: u32,
 ) -> sqlx::Result<Vec<DeadGroup>> {
     #[derive(sqlx::FromRow)]
     struct Group {
@@ -119,6 +118,8 @@ pub(super) async fn dead_groups(
     query
         .push(" GROUP BY 1, 2, 3 ORDER BY 4 DESC, 7 DESC LIMIT ")
         .push_bind(limit)
+        .push(" OFFSET ")
+        .push_bind(skip)
         .push(") AS g");
     let groups: Vec<Group> = query.build_query_as().fetch_all(&store.readers).await?;
     let group = |group: Group| {
@@ -141,10 +142,16 @@ pub(super) async fn begin(
     operation: &NewOperation,
 ) -> sqlx::Result<Operation> {
     let (mut tx, now) = store.write().await?;
-    let found = count(&mut tx, &operation.filter).await?;
+    let begun = enter(&mut tx, now, operation).await?;
+    tx.commit().await?;
+    Ok(begun)
+}
+
+async fn enter(tx: &mut Tx, now: i64, operation: &NewOperation) -> sqlx::Result<Operation> {
+    let found = count(tx, &operation.filter).await?;
     let matched = operation.limit.map_or(found, |limit| found.min(limit));
     let filter = serde_json::to_string(&operation.filter);
-    sqlx::query(
+    let begun = sqlx::query(
         "INSERT INTO operation (id, action, state, filter, most, rate, created_by, created_at,
                                 matched, held_until, next_at)
          VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?7, ?7) ON CONFLICT (id) DO NOTHING",
@@ -157,14 +164,55 @@ pub(super) async fn begin(
     .bind(&operation.created_by)
     .bind(now)
     .bind(signed(matched))
-    .execute(&mut *tx)
+    .execute(&mut **tx)
     .await?;
-    let begun = one_operation(&mut tx, operation.id).await?;
-    tx.commit().await?;
+    if begun.rows_affected() > 0 {
+        let (by, target) = (&operation.created_by, operation.id.to_string());
+        let detail = operation.detail(matched);
+        audit::note(tx, now, by, operation.action.into(), &target, &detail).await?;
+    }
+    let begun = one_operation(tx, operation.id).await?;
     begun.ok_or(sqlx::Error::RowNotFound)
 }
 
-fn signed(count: u64) -> i64 {
+pub(super) async fn begin_once(
+    store: &SqliteStore,
+    operation: &NewOperation,
+    key: &UniqueKey,
+) -> sqlx::Result<Begun> {
+    let (mut tx, now) = store.write().await?;
+    let known: Option<(Uuid, Vec<u8>)> =
+        sqlx::query_as("SELECT job, fingerprint FROM unique_key WHERE scope = ?1 AND key = ?2")
+            .bind(&key.scope)
+            .bind(&key.key)
+            .fetch_optional(&mut *tx)
+            .await?;
+    match known {
+        Some((_, fingerprint)) if fingerprint != key.fingerprint => Ok(Begun::KeyReused),
+        Some((id, _)) => {
+            let before = one_operation(&mut tx, OperationId::from(id)).await?;
+            before.map(Begun::Before).ok_or(sqlx::Error::RowNotFound)
+        }
+        None => {
+            sqlx::query(
+                "INSERT INTO unique_key (scope, key, fingerprint, job, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )
+            .bind(&key.scope)
+            .bind(&key.key)
+            .bind(&key.fingerprint)
+            .bind(operation.id.uuid())
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+            let begun = enter(&mut tx, now, operation).await?;
+            tx.commit().await?;
+            Ok(Begun::Now(begun))
+        }
+    }
+}
+
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -176,7 +224,7 @@ pub(super) async fn operation(
     one_operation(&mut tx, id).await
 }
 
-async fn one_operation(tx: &mut Tx, id: OperationId) -> sqlx::Result<Option<Operation>> {
+pub(super) async fn one_operation(tx: &mut Tx, id: OperationId) -> sqlx::Result<Option<Operation>> {
     let row: Option<Row> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
@@ -231,148 +279,9 @@ pub(super) async fn command(
     .bind(state.is_final())
     .execute(&mut *tx)
     .await?;
+    let detail = serde_json::json!({"done": operation.done});
+    audit::note(&mut tx, now, by, command.into(), &id.to_string(), &detail).await?;
     let changed = one_operation(&mut tx, id).await?;
     tx.commit().await?;
     Ok(changed)
-}
-
-pub(super) async fn advance(
-    store: &SqliteStore,
-    by: &StepBy,
-    only: Option<OperationId>,
-) -> sqlx::Result<Option<Advance>> {
-    // Most looks find nothing: they must not take the write lock.
-    if take(&mut store.read().await?, by.executor, only, clock::micros())
-        .await?
-        .is_none()
-    {
-        return Ok(None);
-    }
-    let (mut tx, now) = store.write().await?;
-    let Some(row) = take(&mut tx, by.executor, only, now).await? else {
-        return Ok(None);
-    };
-    let (place, holder, entry) = (row.place, row.holder, row.entry);
-    let operation = Operation::try_from(row)?;
-    let held_until = clock::after(now, by.hold);
-    let leased_until = clock::after(now, by.lease);
-    if let Some(entry) = entry.filter(|_| holder != Some(by.executor))
-        && let Some(entry) = outbox::lease_again(&mut tx, OutboxId(entry), leased_until).await?
-    {
-        sqlx::query("UPDATE operation SET holder = ?2, held_until = ?3 WHERE id = ?1")
-            .bind(operation.id.uuid())
-            .bind(by.executor)
-            .bind(held_until)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        let entry = Some(entry);
-        return Ok(Some(Advance { operation, entry }));
-    }
-    let batch = operation.next_batch(by.batch);
-    let (picked, last) = pick(&mut tx, &operation, place, batch).await?;
-    let ids: Vec<JobId> = picked.iter().map(|picked| picked.id).collect();
-    let done = ids.len() as u64;
-    let place = ids.last().map(|id| id.uuid()).or(place);
-    let entry = match operation.action {
-        Action::Requeue => {
-            one::send_back(&mut tx, now, &ids).await?;
-            let anew = |picked: Publication| Publication {
-                dispatch: picked.dispatch + 1,
-                ..picked
-            };
-            let publications = picked.into_iter().map(anew).collect();
-            outbox::enter_leased(&mut tx, now, by.lease, publications).await?
-        }
-        Action::Purge => {
-            purge::purge(&mut tx, now, &ids).await?;
-            None
-        }
-        // One job at a time, and never running as an operation.
-        Action::Cancel => None,
-    };
-    let ended = last || operation.is_used_up(done);
-    let pause = operation.pause_after(done).filter(|_| !ended);
-    sqlx::query(
-        "UPDATE operation
-         SET place = ?2, done = done + ?3, holder = ?4, held_until = ?5, next_at = ?6,
-             entry = ?7, state = iif(?8, 2, state), finished_at = iif(?8, ?9, NULL)
-         WHERE id = ?1",
-    )
-    .bind(operation.id.uuid())
-    .bind(place)
-    .bind(signed(done))
-    .bind(by.executor)
-    .bind(held_until)
-    .bind(clock::after(now, pause.unwrap_or_default()))
-    .bind(entry.as_ref().map(|entry| entry.id.0))
-    .bind(ended)
-    .bind(now)
-    .execute(&mut *tx)
-    .await?;
-    let operation = one_operation(&mut tx, operation.id).await?;
-    tx.commit().await?;
-    Ok(operation.map(|operation| Advance { operation, entry }))
-}
-
-async fn take(
-    tx: &mut Tx,
-    executor: Uuid,
-    only: Option<OperationId>,
-    now: i64,
-) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM operation
-         WHERE state = 0 AND next_at <= ?1 AND (holder = ?2 OR held_until <= ?1)
-           AND (?3 IS NULL OR id = ?3)
-         ORDER BY next_at, id LIMIT 1"
-    ))
-    .bind(now)
-    .bind(executor)
-    .bind(only.map(OperationId::uuid))
-    .fetch_optional(&mut **tx)
-    .await
-}
-
-/// The next jobs in order, and whether they are the last. The write lock is held: nobody takes
-/// one of them meanwhile, so none is skipped.
-async fn pick(
-    tx: &mut Tx,
-    operation: &Operation,
-    place: Option<Uuid>,
-    batch: u32,
-) -> sqlx::Result<(Vec<Publication>, bool)> {
-    let mut query = QueryBuilder::new(concat!(
-        "SELECT ",
-        publication!(),
-        " FROM job WHERE id IN (SELECT id FROM job WHERE state = 5"
-    ));
-    matching(&mut query, &operation.filter)?;
-    query
-        .push(" AND finished_at <= ")
-        .push_bind(operation.created_at.timestamp_micros());
-    if let Some(place) = place {
-        query.push(" AND id > ").push_bind(place);
-    }
-    query
-        .push(" ORDER BY id LIMIT ")
-        .push_bind(batch)
-        .push(") ORDER BY id");
-    let found: Vec<PublicationRow> = query.build_query_as().fetch_all(&mut **tx).await?;
-    let last = found.len() < batch as usize;
-    let all = found.len();
-    let mut bytes = 0;
-    let mut picked = Vec::with_capacity(all);
-    for row in found {
-        if bytes >= STEP_BYTES {
-            break;
-        }
-        let publication = Publication::try_from(row)?;
-        bytes += publication.payload.len();
-        picked.push(publication);
-    }
-    let whole = picked.len() == all;
-    Ok((picked, last && whole))
 }

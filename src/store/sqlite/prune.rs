@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sqlx::types::Uuid;
 
-use super::{SqliteStore, clock, rows};
+use super::{SqliteStore, audit, clock, rows};
 use crate::store::Retention;
 
 /// Jobs that one transaction removes at most, so that beats and claims get their turn.
@@ -121,6 +121,14 @@ async fn forget(store: &SqliteStore, longest: Duration) -> sqlx::Result<()> {
         .bind(Uuid::from_u128(millis << 80))
         .execute(&mut *tx)
         .await?;
+    audit::forget(&mut tx, now).await?;
+    sqlx::query(
+        "DELETE FROM progress WHERE NOT EXISTS (
+             SELECT 1 FROM job
+             WHERE job.id = progress.id AND job.epoch = progress.epoch AND job.state = 2)",
+    )
+    .execute(&mut *tx)
+    .await?;
     sqlx::query("DELETE FROM operation WHERE finished_at < ?1")
         .bind(clock::before(now, OPERATIONS_KEPT))
         .execute(&mut *tx)

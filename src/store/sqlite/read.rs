@@ -5,7 +5,7 @@ use sqlx::types::{Json, Uuid};
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::{SqliteStore, clock, rows};
-use crate::job::{AttemptView, JobId, JobView, Priority, State, waiting_for};
+use crate::job::{AttemptView, JobId, JobView, Priority, ProgressView, State, waiting_for};
 use crate::store::{Counts, JobFilter, Page, Tally};
 
 // `recorded` numbers on over requeues, as the attempts on record are.
@@ -14,7 +14,10 @@ const VIEW: &str = "SELECT id, kind, queue, state, payload, high, tags,
     max_attempts,
     due, created_at, started_at, finished_at, result, error_code, error_message, error_class,
     original_payload, edited_at, edited_by, fingerprint,
-    state = 2 AND cancel_requested_at IS NOT NULL AS cancel_requested
+    state = 2 AND cancel_requested_at IS NOT NULL AS cancel_requested,
+    (SELECT json_array(p.fraction, p.message, p.at) FROM progress AS p
+     WHERE p.id = job.id AND p.owner = job.owner AND p.epoch = job.epoch AND job.state = 2)
+        AS progress
     FROM job WHERE true";
 
 #[derive(sqlx::FromRow)]
@@ -41,6 +44,7 @@ struct ViewRow {
     edited_by: Option<String>,
     fingerprint: Option<String>,
     cancel_requested: bool,
+    progress: Option<Json<(f64, String, i64)>>,
 }
 
 impl TryFrom<ViewRow> for JobView {
@@ -74,9 +78,19 @@ impl TryFrom<ViewRow> for JobView {
             error,
             fingerprint: row.fingerprint,
             cancel_requested: row.cancel_requested,
+            progress: row.progress.map(progress).transpose()?,
             attempts: None,
         })
     }
+}
+
+fn progress(stored: Json<(f64, String, i64)>) -> sqlx::Result<ProgressView> {
+    let Json((fraction, message, at)) = stored;
+    Ok(ProgressView {
+        fraction,
+        message,
+        at: clock::moment(at)?,
+    })
 }
 
 /// Stored JSON. What is none is shown as a JSON string, so that one odd job never hides a list.

@@ -15,6 +15,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_operations.sql"),
     include_str!("migrations/0004_control.sql"),
     include_str!("migrations/0005_breaker.sql"),
+    include_str!("migrations/0006_audit.sql"),
+    include_str!("migrations/0007_progress.sql"),
 ];
 
 /// `Long` in ASCII.

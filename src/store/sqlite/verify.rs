@@ -182,7 +182,8 @@ const TRACES: &str = "
           SELECT unhex(d.value ->> 0), 'the outbox is to send it'
           FROM outbox, json_each(outbox.jobs) AS d
           UNION
-          SELECT job, 'an idempotency key belongs to it' FROM unique_key) trace
+          SELECT job, 'an idempotency key belongs to it' FROM unique_key
+          WHERE scope NOT LIKE 'operation:%') trace
     WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.id = trace.id)
       AND NOT EXISTS (SELECT 1 FROM tombstone WHERE tombstone.id = trace.id)
     GROUP BY id ORDER BY id LIMIT ?1";

@@ -38,8 +38,8 @@ pub(crate) async fn a_pause_holds_until_it_is_resumed(world: &World) {
     );
     elsewhere.close().await;
     assert!(world.store.paused().await.unwrap()[0].since <= world.store.now().await.unwrap());
-    assert!(world.store.resume(&email).await.unwrap());
-    assert!(!world.store.resume(&email).await.unwrap());
+    assert!(world.store.resume(&email, "somebody").await.unwrap());
+    assert!(!world.store.resume(&email, "somebody").await.unwrap());
     assert_eq!(paused(world).await, [pair("payment", "ada")]);
 }
 

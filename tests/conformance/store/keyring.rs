@@ -15,7 +15,10 @@ fn new_key(name: &str, digest: u8) -> NewKey {
 }
 
 async fn made(world: &World, name: &str, digest: u8) -> ApiKey {
-    let created = world.store.create_key(&new_key(name, digest)).await;
+    let created = world
+        .store
+        .create_key(&new_key(name, digest), "somebody")
+        .await;
     created.unwrap().expect("the name is free")
 }
 
@@ -27,7 +30,12 @@ pub(crate) async fn a_key_reads_as_it_was_made(world: &World) {
         scopes: Scopes::ALL,
         ..new_key("shop", 1)
     };
-    let created = world.store.create_key(&new).await.unwrap().unwrap();
+    let created = world
+        .store
+        .create_key(&new, "somebody")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(created.name, "shop");
     assert_eq!((created.digest, created.rate), ([1; 32], rate));
     assert_eq!(
@@ -42,14 +50,20 @@ pub(crate) async fn a_key_reads_as_it_was_made(world: &World) {
 
 pub(crate) async fn a_name_belongs_to_one_key_that_is_in_force(world: &World) {
     let first = made(world, "shop", 1).await;
-    let again = world.store.create_key(&new_key("shop", 2)).await.unwrap();
+    let again = world
+        .store
+        .create_key(&new_key("shop", 2), "somebody")
+        .await
+        .unwrap();
     assert_eq!(again, None);
-    assert!(world.store.revoke_key(first.id).await.unwrap());
+    assert!(world.store.revoke_key(first.id, "somebody").await.unwrap());
     let second = made(world, "shop", 2).await;
     assert!(second.id > first.id, "a number is never used again");
     let created = at_once(world, 6, |store, n| async move {
         let key = new_key("desk", 10 + u8::try_from(n).unwrap());
-        patiently(|| store.create_key(&key)).await.is_some()
+        patiently(|| store.create_key(&key, "somebody"))
+            .await
+            .is_some()
     })
     .await;
     assert_eq!(created.iter().filter(|won| **won).count(), 1, "{created:?}");
@@ -57,15 +71,24 @@ pub(crate) async fn a_name_belongs_to_one_key_that_is_in_force(world: &World) {
 
 pub(crate) async fn the_same_key_twice_is_refused(world: &World) {
     made(world, "shop", 1).await;
-    let same = world.store.create_key(&new_key("desk", 1)).await;
+    let same = world
+        .store
+        .create_key(&new_key("desk", 1), "somebody")
+        .await;
     assert!(matches!(same, Err(StoreError::Data(_))), "{same:?}");
 }
 
 pub(crate) async fn a_key_is_revoked_once_and_stays_on_record(world: &World) {
     let (shop, desk) = (made(world, "shop", 1).await, made(world, "desk", 2).await);
-    assert!(world.store.revoke_key(shop.id).await.unwrap());
-    assert!(!world.store.revoke_key(shop.id).await.unwrap());
-    assert!(!world.store.revoke_key(KeyId(999)).await.unwrap());
+    assert!(world.store.revoke_key(shop.id, "somebody").await.unwrap());
+    assert!(!world.store.revoke_key(shop.id, "somebody").await.unwrap());
+    assert!(
+        !world
+            .store
+            .revoke_key(KeyId(999), "somebody")
+            .await
+            .unwrap()
+    );
     let keys = world.store.keys().await.unwrap();
     assert!(keys[0].revoked_at.is_some());
     assert_eq!(keys[1], desk);

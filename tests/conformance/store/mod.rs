@@ -5,6 +5,7 @@
 //! compiler warning (dead code). A failed case leaves its database behind.
 
 mod acceptance;
+mod auditing;
 mod backend;
 mod cancelling;
 mod claiming;
@@ -19,6 +20,7 @@ mod outbox;
 mod postgres;
 mod postgres_only;
 mod processes;
+mod progress;
 mod promoting;
 mod reading;
 mod recording;
@@ -228,6 +230,13 @@ macro_rules! backend {
                     the_purged_stay_in_the_balance,
                     the_purged_are_not_adopted_again,
                     many_executors_do_each_job_once,
+                    a_key_begins_one_operation,
+                    an_operation_that_fails_lets_the_others_pass,
+                ]
+                auditing(migrated): [
+                    every_deed_is_on_record_with_its_doer,
+                    the_record_is_read_in_pages_by_doer_and_deed,
+                    the_record_is_kept_for_a_time,
                 ]
                 upkeep(migrated): [
                     what_is_finished_goes_when_its_time_is_over,
@@ -243,6 +252,11 @@ macro_rules! backend {
                     what_is_not_named_is_counted,
                     a_count_that_was_changed_is_told,
                     a_question_without_an_answer_is_told,
+                ]
+                progress(migrated): [
+                    the_last_word_of_a_run_is_shown,
+                    it_is_gone_with_the_run_and_belongs_to_no_other,
+                    what_ended_runs_said_is_pruned_and_nothing_else,
                 ]
                 history(migrated): [
                     random_histories_keep_the_rules,

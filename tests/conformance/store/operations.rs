@@ -1,15 +1,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use longshore::job::{JobId, State};
+use longshore::job::{JobId, State, UniqueKey};
 use longshore::store::{
-    Action, Advance, JobFilter, NewOperation, Operated, Operation, OperationCommand,
+    Action, Advance, Begun, JobFilter, NewOperation, Operated, Operation, OperationCommand,
     OperationState, StepBy,
 };
 
 use super::world::{
-    World, ZERO, at_once, die, job_in, new_job, new_operation, patiently, published, queue,
-    step_by, succeed,
+    World, ZERO, at_once, die, in_state, job_in, new_job, new_operation, patiently, published,
+    queue, step_by, succeed,
 };
 
 async fn dead(world: &World, count: usize) -> Vec<JobId> {
@@ -303,4 +303,63 @@ pub(crate) async fn many_executors_do_each_job_once(world: &World) {
     let stands = &world.store.operations(1, None).await.unwrap()[0];
     assert_eq!((stands.done, stands.matched), (40, 40));
     assert!(world.leased().await.is_empty());
+}
+
+pub(crate) async fn a_key_begins_one_operation(world: &World) {
+    let dead = dead(world, 2).await;
+    let key = |scope: &str, print: &[u8]| UniqueKey {
+        scope: scope.to_owned(),
+        key: "mend-1".to_owned(),
+        fingerprint: print.to_vec(),
+    };
+    let once = async |scope: &str, print: &[u8]| {
+        let operation = new_operation(Action::Requeue);
+        let begun = world.store.begin_once(&operation, &key(scope, print)).await;
+        begun.unwrap()
+    };
+    let Begun::Now(first) = once("desk", b"x").await else {
+        panic!("the key is new");
+    };
+    step(world, &step_by(10)).await.unwrap();
+    match once("desk", b"x").await {
+        Begun::Before(before) => assert_eq!((before.id, before.done), (first.id, 2)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(once("desk", b"y").await, Begun::KeyReused);
+    assert!(matches!(once("shop", b"x").await, Begun::Now(_)));
+    assert_eq!(world.store.operations(10, None).await.unwrap().len(), 2);
+    let begun = at_once(world, 8, |store, _| async move {
+        let key = UniqueKey {
+            scope: "race".to_owned(),
+            key: "one".to_owned(),
+            fingerprint: Vec::new(),
+        };
+        let operation = new_operation(Action::Purge);
+        let begun = patiently(|| store.begin_once(&operation, &key)).await;
+        matches!(begun, Begun::Now(_))
+    })
+    .await;
+    assert_eq!(begun.into_iter().filter(|now| *now).count(), 1);
+    assert_eq!(dead.len(), 2);
+}
+
+/// One that this program cannot read (a newer one began it) neither selects more than it says nor
+/// stands in the way of the others.
+pub(crate) async fn an_operation_that_fails_lets_the_others_pass(world: &World) {
+    let dead = dead(world, 2).await;
+    let odd = begin(world, Action::Purge).await;
+    let hex = odd.id.to_string().replace('-', "");
+    let filter = r#"{"queue": ["email"], "planet": "mars"}"#;
+    world
+        .tamper(
+            &format!("UPDATE longshore.operation SET filter = '{filter}'"),
+            &format!("UPDATE operation SET filter = '{filter}' WHERE id = x'{hex}'"),
+        )
+        .await;
+    let by = step_by(10);
+    assert!(world.store.advance(&by, None).await.is_err());
+    assert_eq!(world.list(in_state(State::Dead)).await.len(), 2);
+    begin(world, Action::Requeue).await;
+    let advance = step(world, &by).await.unwrap();
+    assert_eq!(sent(&advance), dead);
 }

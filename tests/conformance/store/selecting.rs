@@ -191,7 +191,7 @@ pub(crate) async fn the_dead_are_grouped_by_their_cause(world: &World) {
     let other_kind = world.ended(charge, refused(9)).await;
     let other_shape = world.ended(new_job(), died("refused", "no")).await;
     world.ended(new_job(), succeed()).await;
-    let groups = world.store.dead_groups(&any(), 10).await.unwrap();
+    let groups = world.store.dead_groups(&any(), 10, 0).await.unwrap();
     let found: Vec<(u64, JobId)> = groups.iter().map(|g| (g.count, g.sample)).collect();
     assert_eq!(found, [(3, orders[2]), (1, other_shape), (1, other_kind)]);
     let group = &groups[0];
@@ -215,7 +215,10 @@ pub(crate) async fn the_dead_are_grouped_by_their_cause(world: &World) {
     newest_first.reverse();
     assert_eq!(world.list(by_print.clone()).await, newest_first);
     assert_eq!(world.store.count_dead(&by_print).await.unwrap(), 3);
-    let one = world.store.dead_groups(&by_print, 10).await.unwrap();
+    let one = world.store.dead_groups(&by_print, 10, 0).await.unwrap();
     assert_eq!(one, &groups[..1]);
-    assert_eq!(world.store.dead_groups(&any(), 2).await.unwrap().len(), 2);
+    let first = world.store.dead_groups(&any(), 2, 0).await.unwrap();
+    assert_eq!(first, groups[..2]);
+    let rest = world.store.dead_groups(&any(), 10, 2).await.unwrap();
+    assert_eq!(rest, groups[2..]);
 }

@@ -1,9 +1,9 @@
 //! What operators do: cancel, and send back all that is dead, step by step.
 
 use async_trait::async_trait;
-use longshore::job::{Cancelling, JobId, ProcessId, State as JobState};
+use longshore::job::{Cancelling, JobId, ProcessId, State as JobState, UniqueKey};
 use longshore::store::{
-    Action, Advance, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation,
+    Action, Advance, Begun, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation,
     OperationCommand, OperationId, OperationState, Operations, StepBy, StoreResult,
 };
 use uuid::Uuid;
@@ -173,11 +173,15 @@ impl Operations for SimulatedStore {
         unused()
     }
 
-    async fn dead_groups(&self, _: &JobFilter, _: u32) -> StoreResult<Vec<DeadGroup>> {
+    async fn dead_groups(&self, _: &JobFilter, _: u32, _: u32) -> StoreResult<Vec<DeadGroup>> {
         unused()
     }
 
     async fn begin(&self, _: &NewOperation) -> StoreResult<Operation> {
+        unused()
+    }
+
+    async fn begin_once(&self, _: &NewOperation, _: &UniqueKey) -> StoreResult<Begun> {
         unused()
     }
 

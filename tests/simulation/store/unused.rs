@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use longshore::job::{Kind, QueueName};
 use longshore::store::{
-    ApiKey, Balance, Door, Extensions, InFlight, KeyId, Keyring, Migration, NewKey, Sheet,
-    StoreResult, Sums, Verify,
+    ApiKey, Audit, AuditEntry, AuditFilter, Balance, Door, Extensions, InFlight, KeyId, Keyring,
+    Migration, NewKey, ProgressNote, ProgressNotes, Sheet, StoreResult, Sums, Verify,
 };
 
 use super::{SimulatedStore, unused};
@@ -27,7 +27,7 @@ impl Extensions for SimulatedStore {
 
 #[async_trait]
 impl Keyring for SimulatedStore {
-    async fn create_key(&self, _: &NewKey) -> StoreResult<Option<ApiKey>> {
+    async fn create_key(&self, _: &NewKey, _: &str) -> StoreResult<Option<ApiKey>> {
         unused()
     }
 
@@ -35,7 +35,7 @@ impl Keyring for SimulatedStore {
         unused()
     }
 
-    async fn revoke_key(&self, _: KeyId) -> StoreResult<bool> {
+    async fn revoke_key(&self, _: KeyId, _: &str) -> StoreResult<bool> {
         unused()
     }
 
@@ -56,6 +56,18 @@ impl Door for SimulatedStore {
 }
 
 #[async_trait]
+impl Audit for SimulatedStore {
+    async fn audit(
+        &self,
+        _: &AuditFilter,
+        _: u32,
+        _: Option<uuid::Uuid>,
+    ) -> StoreResult<Vec<AuditEntry>> {
+        unused()
+    }
+}
+
+#[async_trait]
 impl Verify for SimulatedStore {
     async fn sheet(&self, _: &[Balance], _: &[Sums], _: u32) -> StoreResult<Sheet> {
         unused()
@@ -63,5 +75,12 @@ impl Verify for SimulatedStore {
 
     async fn in_flight(&self) -> StoreResult<Vec<InFlight>> {
         unused()
+    }
+}
+
+#[async_trait]
+impl ProgressNotes for SimulatedStore {
+    async fn note_progress(&self, _: &[ProgressNote]) -> StoreResult<()> {
+        Ok(())
     }
 }

@@ -213,7 +213,13 @@ async fn wide_reads_leave_room() {
     .await;
     world.store.keys().await.unwrap();
     world.store.pause(&queue("email"), "ada").await.unwrap();
-    assert!(world.store.resume(&queue("email")).await.unwrap());
+    assert!(
+        world
+            .store
+            .resume(&queue("email"), "somebody")
+            .await
+            .unwrap()
+    );
     assert_eq!(world.store.processes().await.unwrap().len(), 1);
     world.store.reports().await.unwrap();
     // Whoever gave up is not waited for: the server ends what nobody reads.

@@ -1,0 +1,22 @@
+//! Measures an installation with processes and a queue of its own.
+//!
+//! The processes are real ones, of this same program; the load comes over HTTP, as an app's
+//! would. What is measured is told beside the limit of the servers themselves, taken in the same
+//! run, because a figure without one says more about the machine than about the program.
+
+mod latency;
+mod load;
+mod measure;
+mod meter;
+mod noop;
+mod process;
+mod report;
+mod usage;
+
+pub use latency::Latency;
+pub use load::LoadError;
+pub use measure::{BenchError, Measure, Subject, Watch};
+pub use meter::{Meter, Reading};
+pub use noop::Noop;
+pub use process::{BenchProcess, ProcessError, Role};
+pub use report::{Cpu, Limit, Memory, Rate, Report};
