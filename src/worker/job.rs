@@ -152,6 +152,7 @@ impl Attempt {
             dispatch: 1,
             number,
             max_attempts,
+            earlier_failures: 0,
             created_at,
             cancelled: CancellationToken::new(),
             deadline: Instant::now() + AN_HOUR,

@@ -49,5 +49,5 @@ async fn a_memory_alarm_holds_up_nothing_but_publishes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_alarm_holds_up_nothing_but_publishes() {
     let set = "set_disk_free_limit";
-    an_alarm_holds_up_nothing_but_publishes(&[set, "900TB"], &[set, "50MB"]).await;
+    an_alarm_holds_up_nothing_but_publishes(&[set, "900000GB"], &[set, "50MB"]).await;
 }

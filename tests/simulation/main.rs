@@ -125,10 +125,8 @@ const MISTAKES: &[(Bug, u64)] = &[
     (Bug::AcknowledgeFirst, 100),
     (Bug::PublishFirst, 100),
     (Bug::UnfencedRescue, 3_000),
-    (Bug::DeadMayClaim, 3_000),
     (Bug::DoubleLease, 2_000),
     (Bug::NoRepublish, 1_000),
-    (Bug::NoReconcile, 2_000),
     (Bug::CrashBurnsAttempt, 1_000),
     (Bug::UnfencedEffect, 3_000),
 ];

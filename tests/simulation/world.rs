@@ -32,14 +32,10 @@ pub(crate) enum Bug {
     PublishFirst,
     /// A process is declared dead though its counter has moved on.
     UnfencedRescue,
-    /// A process that was declared dead may claim.
-    DeadMayClaim,
     /// An outbox entry is leased to everybody who asks.
     DoubleLease,
     /// What was lost on the broker is not published again.
     NoRepublish,
-    /// A run whose claim's answer was lost is not given back.
-    NoReconcile,
     /// A crash counts as a failed attempt.
     CrashBurnsAttempt,
     /// A handler's transaction commits without looking at the fence.

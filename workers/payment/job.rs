@@ -54,6 +54,7 @@ impl Cashier {
             gateway: &*self.gateway,
             ledger: &StepLedger(SqlLedger(attempt)),
             who: Who::of(attempt),
+            cancelled: attempt.cancelled(),
         };
         run.charge(charge).await
     }

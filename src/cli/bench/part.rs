@@ -74,7 +74,6 @@ async fn plan(
             ),
             queues: names,
             shutdown_deadline: settings.shutdown_deadline,
-            isolation: None,
         }),
         false => None,
     };

@@ -33,6 +33,10 @@ impl Broker for Silent {
         Ok(())
     }
 
+    async fn round_trip(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     async fn topology(&self) -> Result<Vec<ObjectStatus>, BrokerError> {
         Ok(Vec::new())
     }

@@ -73,6 +73,7 @@ impl Hand {
             dispatch: given.dispatch,
             number: given.number,
             max_attempts: given.max_attempts,
+            earlier_failures: given.earlier_failures,
             created_at: given.created_at,
             cancelled: self.stop.clone(),
             deadline: self.received + given.left,

@@ -40,6 +40,7 @@ struct Assignment {
     epoch: i32,
     number: u32,
     max_attempts: u32,
+    earlier_failures: u32,
     created_at: DateTime<Utc>,
     /// Until the deadline, from now.
     left: Duration,

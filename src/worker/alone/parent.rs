@@ -132,6 +132,7 @@ fn assignment(kind: Kind, attempt: &Attempt) -> Assignment {
         epoch: fence.epoch,
         number: attempt.number,
         max_attempts: attempt.max_attempts,
+        earlier_failures: attempt.earlier_failures,
         created_at: attempt.created_at,
         left: attempt.deadline.saturating_duration_since(now),
     }

@@ -42,7 +42,7 @@ impl Db {
 fn holds(state: &State, fence: Fence) -> bool {
     state.db.jobs.get(&fence.id).is_some_and(|row| {
         let owned = row.owner == Some(fence.owner.0) && row.epoch == fence.epoch;
-        row.state == JobState::Running && (owned || state.bug == Some(Bug::UnfencedEffect))
+        (row.state == JobState::Running && owned) || state.bug == Some(Bug::UnfencedEffect)
     })
 }
 
@@ -113,7 +113,7 @@ impl Effect for SimulatedEffect {
                 return false;
             }
             if succeeds {
-                row.become_(JobState::Succeeded);
+                row.state = JobState::Succeeded;
                 row.effects += 1;
                 row.finished = Some(now);
                 row.due = None;

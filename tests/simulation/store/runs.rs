@@ -76,8 +76,7 @@ impl Db {
         requests: &[ClaimRequest],
         bug: Option<Bug>,
     ) -> Vec<Claim> {
-        let alive = self.processes.get(&process.0).is_some_and(|row| row.alive)
-            || bug == Some(Bug::DeadMayClaim);
+        let alive = self.processes.get(&process.0).is_some_and(|row| row.alive);
         let mut taken: Vec<JobId> = Vec::new();
         let mut won: Vec<Option<Claim>> = Vec::new();
         for request in requests {

@@ -27,6 +27,10 @@ impl Ledger for StepLedger<'_> {
         }
     }
 
+    async fn orphans(&self, limit: i64) -> Result<Vec<Payment>, Failure> {
+        self.0.orphans(limit).await
+    }
+
     async fn enter_refund(&self, request: &RefundRequest<'_>) -> Result<Admission, Failure> {
         self.0.enter_refund(request).await
     }

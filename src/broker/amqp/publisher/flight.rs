@@ -206,7 +206,7 @@ impl Flight {
         }
         let landings = landed
             .into_iter()
-            .filter_map(|(number, answer)| self.landing(number, answer))
+            .filter_map(|(number, answer)| self.landing(number, &answer))
             .collect();
         if self.confirms.is_empty() {
             self.returned.clear();
@@ -214,8 +214,8 @@ impl Flight {
         landings
     }
 
-    fn landing(&mut self, number: u64, answer: Answer) -> Option<Landing> {
-        match &answer {
+    fn landing(&mut self, number: u64, answer: &Answer) -> Option<Landing> {
+        match answer {
             Answer::Unsent => {
                 self.grounded = true;
                 return self.remove(number).map(Landing::Unsent);
