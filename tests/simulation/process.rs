@@ -148,7 +148,6 @@ fn worker(
         jitter: Jitter::new(move || random.with(|state| state.rng.fraction())),
         handlers: Arc::new(registry.handlers(&QUEUES, &names, &settings).unwrap()),
         shutdown_deadline: Duration::from_secs(3),
-        isolation: None,
     };
     Worker::new(parts, &names, drain.clone())
 }
