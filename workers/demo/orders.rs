@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::inventory::{AdjustStock, Item, Request, Stop, perform};
-use crate::order::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
+use crate::order::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder, again};
 use crate::payment::Cashier;
 
 /// What the shop sells, and how many of it come in.
@@ -42,6 +42,10 @@ impl Job for OpenShop {
             Ok(_) => {}
             Err(Stop::Refused(refusal)) => {
                 return Err(Failure::permanent(&refusal.code(), refusal));
+            }
+            Err(Stop::Freed) => {
+                tx.commit().await?;
+                return Err(again());
             }
             Err(Stop::Database(error)) => return Err(tx.failure(error)),
         }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use longshore::job::{ErrorClass, Failure, JobResult};
 use longshore::worker::{Attempt, Invalid, Job, NextJob, Transaction};
 use serde_json::json;
@@ -153,21 +155,38 @@ impl Job for CancelOrder {
     }
 }
 
-/// Why stock was not moved; the transaction must be rolled back.
+/// Why stock was not moved; the transaction must be ended by [`No::into_failure`], or rolled back.
 enum No {
     /// With the code, and the reason for people.
     Refused(String, String),
     Failed(Failure),
+    /// What had expired was freed first: to be committed, and the step begun anew.
+    Freed,
 }
 
 impl No {
     async fn into_failure(self, tx: Transaction) -> Failure {
-        tx.roll_back().await;
         match self {
-            Self::Refused(code, why) => Failure::permanent(&code, why),
-            Self::Failed(failure) => failure,
+            Self::Refused(code, why) => {
+                tx.roll_back().await;
+                Failure::permanent(&code, why)
+            }
+            Self::Failed(failure) => {
+                tx.roll_back().await;
+                failure
+            }
+            Self::Freed => match tx.commit().await {
+                Ok(()) => again(),
+                Err(failure) => failure,
+            },
         }
     }
+}
+
+/// Counts nothing.
+pub(crate) fn again() -> Failure {
+    let message = "reservations that had expired were freed first";
+    Failure::waiting("stock_freed", message, Duration::from_millis(50))
 }
 
 /// Does what a stock job does, in this transaction.
@@ -175,6 +194,7 @@ async fn stock(tx: &mut Transaction, attempt: &Attempt, request: Request<'_>) ->
     match perform(tx.connection(), attempt.job_id(), request).await {
         Ok(_) => Ok(()),
         Err(Stop::Refused(refusal)) => Err(No::Refused(refusal.code(), refusal.to_string())),
+        Err(Stop::Freed) => Err(No::Freed),
         Err(Stop::Database(error)) => Err(No::Failed(tx.failure(error))),
     }
 }
