@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::inventory::{AdjustStock, Item, Request, Stop, freed, perform};
-use crate::order::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
+use crate::inventory::{AdjustStock, Item, Request, Stop, perform};
+use crate::order::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder, again};
 use crate::payment::Cashier;
 
 /// What the shop sells, and how many of it come in.
@@ -43,7 +43,10 @@ impl Job for OpenShop {
             Err(Stop::Refused(refusal)) => {
                 return Err(Failure::permanent(&refusal.code(), refusal));
             }
-            Err(Stop::Freed) => return Err(freed(tx).await),
+            Err(Stop::Freed) => {
+                tx.commit().await?;
+                return Err(again());
+            }
             Err(Stop::Database(error)) => return Err(tx.failure(error)),
         }
         let orders = self.orders.len();

@@ -1,8 +1,6 @@
-use std::time::Duration;
-
 use longshore::job::{Failure, JobResult};
 use longshore::store::StoreError;
-use longshore::worker::{Attempt, Invalid, Job, Transaction};
+use longshore::worker::{Attempt, Invalid, Job};
 
 use super::check::{all_right, check_order};
 use super::payload::{
@@ -87,18 +85,6 @@ fn order_is_valid(order: &str) -> Result<(), Vec<Invalid>> {
     let mut wrong = Vec::new();
     check_order(order, &mut wrong);
     all_right(wrong)
-}
-
-/// For a job of another kind that moves stock in a transaction of its own: keeps what was freed, and
-/// has the job look again at once, with nothing counted.
-pub(crate) async fn freed(tx: Transaction) -> Failure {
-    match tx.commit().await {
-        Ok(()) => {
-            let why = "reservations that are over were freed";
-            Failure::waiting("stock_freed", why, Duration::ZERO)
-        }
-        Err(failure) => failure,
-    }
 }
 
 /// The change and the job's success are one commit: a job that runs again finds that it has

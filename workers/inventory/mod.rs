@@ -36,7 +36,7 @@ pub(crate) use payload::{AdjustStock, CommitStock, ReleaseStock, ReserveStock};
     unused_imports,
     reason = "the integration tests in tests/inventory do the jobs' work with them"
 )]
-pub(crate) use {job::freed, payload::Item, work::Request, work::Stop, work::perform};
+pub(crate) use {payload::Item, work::Request, work::Stop, work::perform};
 
 /// Its tables.
 pub(crate) const TABLES: Migration = Migration {

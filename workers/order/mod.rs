@@ -44,6 +44,11 @@ mod steps;
     reason = "the program that takes orders only knows them all"
 )]
 pub(crate) use payload::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
+#[allow(
+    unused_imports,
+    reason = "the program that takes orders only knows them all"
+)]
+pub(crate) use steps::again;
 
 #[cfg(doc)]
 use crate::{inventory::perform, payment::Cashier};

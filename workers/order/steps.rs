@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use longshore::job::{ErrorClass, Failure, JobResult};
 use longshore::worker::{Attempt, Invalid, Job, NextJob, Transaction};
 use serde_json::json;
 
 use super::mails::{apology, receipt};
 use super::payload::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
-use crate::inventory::{Request, Stop, freed, perform};
+use crate::inventory::{Request, Stop, perform};
 use crate::payment::{Cashier, RefundPayment};
 
 impl Job for PlaceOrder {
@@ -153,25 +155,38 @@ impl Job for CancelOrder {
     }
 }
 
-/// Why stock was not moved.
+/// Why stock was not moved; the transaction must be ended by [`No::into_failure`], or rolled back.
 enum No {
     /// With the code, and the reason for people.
     Refused(String, String),
-    /// Not yet: what was freed is to be kept.
-    Freed,
     Failed(Failure),
+    /// What had expired was freed first: to be committed, and the step begun anew.
+    Freed,
 }
 
 impl No {
     async fn into_failure(self, tx: Transaction) -> Failure {
-        let failure = match self {
-            Self::Freed => return freed(tx).await,
-            Self::Refused(code, why) => Failure::permanent(&code, why),
-            Self::Failed(failure) => failure,
-        };
-        tx.roll_back().await;
-        failure
+        match self {
+            Self::Refused(code, why) => {
+                tx.roll_back().await;
+                Failure::permanent(&code, why)
+            }
+            Self::Failed(failure) => {
+                tx.roll_back().await;
+                failure
+            }
+            Self::Freed => match tx.commit().await {
+                Ok(()) => again(),
+                Err(failure) => failure,
+            },
+        }
     }
+}
+
+/// Counts nothing.
+pub(crate) fn again() -> Failure {
+    let message = "reservations that had expired were freed first";
+    Failure::waiting("stock_freed", message, Duration::from_millis(50))
 }
 
 /// Does what a stock job does, in this transaction.
