@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         .job::<ReserveStock>("inventory", ())
         .job::<CommitStock>("inventory", ())
         .job::<ReleaseStock>("inventory", ())
-        .migration(payment::TABLES)
+        .migrations(payment::TABLES)
         .migration(inventory::TABLES)
         .balance(payment::BALANCE)
         .balance(inventory::BALANCE)

@@ -73,6 +73,14 @@ impl App {
         self
     }
 
+    /// Several of them: all that the tables of some kinds ever needed.
+    #[must_use]
+    pub fn migrations(self, migrations: &[Migration]) -> Self {
+        migrations
+            .iter()
+            .fold(self, |app, migration| app.migration(*migration))
+    }
+
     /// Has `longshore verify` and `longshore doctor` ask whether tables of its jobs add up.
     #[must_use]
     pub fn balance(mut self, balance: Balance) -> Self {

@@ -29,7 +29,7 @@ fn app() -> App {
         .job_with::<SendEmail>("email", Mailer::for_jobs)
         .job_with::<RefundPayment>("payment", Cashier::for_jobs)
         .job::<AdjustStock>("inventory", ())
-        .migration(payment::TABLES)
+        .migrations(payment::TABLES)
         .migration(inventory::TABLES)
 }
 

@@ -98,19 +98,19 @@ pub(crate) use {
     run::{Run, Who},
 };
 
-/// Its tables.
-pub(crate) const TABLES: Migration = Migration {
-    name: "payment 1",
-    postgres: include_str!("migrations/0001_postgres.sql"),
-    sqlite: include_str!("migrations/0001_sqlite.sql"),
-};
-
-/// What changed in them.
-pub(crate) const SENT_BACK: Migration = Migration {
-    name: "payment 2",
-    postgres: include_str!("migrations/0002_postgres.sql"),
-    sqlite: include_str!("migrations/0002_sqlite.sql"),
-};
+/// Its tables, and what changed in them.
+pub(crate) const TABLES: &[Migration] = &[
+    Migration {
+        name: "payment 1",
+        postgres: include_str!("migrations/0001_postgres.sql"),
+        sqlite: include_str!("migrations/0001_sqlite.sql"),
+    },
+    Migration {
+        name: "payment 2",
+        postgres: include_str!("migrations/0002_postgres.sql"),
+        sqlite: include_str!("migrations/0002_sqlite.sql"),
+    },
+];
 
 /// What was refunded is the sum of the refunds, and a charge that succeeded is recorded as one. (A
 /// job of another kind that charges as one of its steps succeeds whatever becomes of the payment.)
