@@ -158,11 +158,12 @@ async fn what_was_changed_by_hand_is_named_on_postgresql() {
          INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
                                      finished_at, result)
          VALUES ('{job}', 'payment.charge', 'payment', 4, 1, 1, 0, 0, now(),
-                 '{{"reference": "order-8", "amount": 4200}}');
+                 '{{"reference": "order-8", "amount": 4200, "currency": "eur", "payment_intent": "pi_1",
+                    "charge": "ch_1"}}');
          INSERT INTO longshore.tally (process, slot, accepted) VALUES (0, 0, 1);
          INSERT INTO longshore.payments (reference, job, fingerprint, amount, currency, state,
-                                         intent)
-         VALUES ('order-8', '{job}', 'x', 4200, 'eur', 'succeeded', 'pi_1');
+                                         intent, charge)
+         VALUES ('order-8', '{job}', 'x', 4200, 'eur', 'succeeded', 'pi_1', 'ch_1');
          INSERT INTO longshore.stock (sku, on_hand) VALUES ('TEA-250', 40);
          INSERT INTO longshore.movements (sku, kind, on_hand, reserved, reason, job, at)
          VALUES ('TEA-250', 'adjust', 40, 0, 'delivery', '{job}', now())"#
