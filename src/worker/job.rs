@@ -92,7 +92,7 @@ impl fmt::Display for Invalid {
 }
 
 /// The run that a handler is in: which one it is, how long it may take, and what it can say before
-/// its end. How it ends is the handler's result: [`Done`](crate::job::Done), or a [`Failure`] that
+/// its end. How it ends is the handler's result: [`Done`](struct@crate::job::Done), or a [`Failure`] that
 /// says what should happen next.
 ///
 /// ```
