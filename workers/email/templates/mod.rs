@@ -2,7 +2,8 @@
 //!
 //! `MAIL_TEMPLATES` names a folder. The template `receipt` is what is there of `receipt.subject`,
 //! `receipt.txt` and `receipt.html`; a body must be. Files that begin with `_` are for the others
-//! to include or extend. The language is Jinja's; what an `.html` file prints is escaped.
+//! to include or extend. The language is Jinja's. What the `.html` part prints is escaped, in every
+//! file that it includes or extends, whatever its ending; what the others print never is.
 
 mod data;
 mod folder;
@@ -27,9 +28,27 @@ const MAX_MISSING: usize = 20;
 /// Every template that this process knows.
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
-    engine: Option<Environment<'static>>,
+    engines: Option<Engines>,
     /// By name, what there is of each.
     parts: BTreeMap<String, BTreeSet<Part>>,
+}
+
+/// The same files twice.
+#[derive(Debug)]
+struct Engines {
+    /// Escapes everything, for the `.html` parts.
+    html: Environment<'static>,
+    /// Escapes nothing, for the others.
+    plain: Environment<'static>,
+}
+
+impl Engines {
+    const fn of(&self, part: Part) -> &Environment<'static> {
+        match part {
+            Part::Html => &self.html,
+            Part::Subject | Part::Text => &self.plain,
+        }
+    }
 }
 
 /// A file of a template.
@@ -88,15 +107,15 @@ impl Templates {
     /// `/template` if it is unknown or broken; else everything that it needs and `data` lacks, or
     /// what it cannot print.
     pub(crate) fn render(&self, name: &str, data: &Fields) -> Result<Rendered, Vec<Invalid>> {
-        let (Some(engine), Some(parts)) = (&self.engine, self.parts.get(name)) else {
+        let (Some(engines), Some(parts)) = (&self.engines, self.parts.get(name)) else {
             return Err(vec![Invalid::new("/template", self.unknown(name))]);
         };
-        let globals = engine.globals().map(|(name, _)| name.to_owned());
+        let globals = engines.plain.globals().map(|(name, _)| name.to_owned());
         let data = Data::new(data, globals.collect());
         let (mut rendered, mut wrong) = (Rendered::default(), Vec::new());
         for part in parts {
             let file = format!("{name}.{}", part.ending());
-            match print(engine, &file, &data) {
+            match print(engines.of(*part), &file, &data) {
                 Ok(text) => *rendered.part(*part) = Some(text),
                 Err(found) => wrong.extend(found),
             }
@@ -111,7 +130,7 @@ impl Templates {
     }
 
     fn unknown(&self, name: &str) -> String {
-        if self.engine.is_none() {
+        if self.engines.is_none() {
             return "there are no templates here: MAIL_TEMPLATES is not set".to_owned();
         }
         let known: Vec<&str> = self.parts.keys().map(String::as_str).collect();

@@ -68,6 +68,62 @@ fn a_template_is_its_files_and_html_alone_is_escaped() {
     assert!(!templates.knows("_layout"));
 }
 
+/// An included file is part of what includes it, whatever its own ending says.
+#[test]
+fn what_the_html_part_includes_is_escaped_and_what_the_text_part_includes_is_not() {
+    let templates = load(&[
+        ("a.subject", "{% include '_name.html' %}"),
+        (
+            "a.txt",
+            "{% include '_name.html' %} {% include '_name.txt' %}",
+        ),
+        (
+            "a.html",
+            "{% include '_name.html' %} {% include '_name.txt' %}",
+        ),
+        (
+            "b.txt",
+            "{% extends '_frame.html' %}{% block x %}{{ name }}{% endblock %}",
+        ),
+        (
+            "b.html",
+            "{% extends '_frame.txt' %}{% block x %}{{ name }}{% endblock %}",
+        ),
+        (
+            "c.txt",
+            "{% from '_macro.html' import hello %}{{ hello(name) }}",
+        ),
+        (
+            "c.html",
+            "{% from '_macro.txt' import hello %}{{ hello(name) }}",
+        ),
+        ("_name.html", "{{ name }}"),
+        ("_name.txt", "{{ name }}"),
+        ("_frame.html", "{{ name }}{% block x %}{% endblock %}"),
+        ("_frame.txt", "{{ name }}{% block x %}{% endblock %}"),
+        (
+            "_macro.html",
+            "{% macro hello(who) %}{{ who }}{% endmacro %}",
+        ),
+        (
+            "_macro.txt",
+            "{% macro hello(who) %}{{ who }}{% endmacro %}",
+        ),
+    ]);
+    let data = json!({"name": "<b>&"});
+    let made = |name: &str| render(&templates, name, &data).unwrap();
+    let (raw, escaped) = ("<b>&", "&lt;b&gt;&amp;");
+    assert_eq!(made("a").subject.as_deref(), Some(raw));
+    for (name, text, html) in [
+        ("a", format!("{raw} {raw}"), format!("{escaped} {escaped}")),
+        ("b", raw.repeat(2), escaped.repeat(2)),
+        ("c", raw.to_owned(), escaped.to_owned()),
+    ] {
+        let made = made(name);
+        assert_eq!((made.text, made.html), (Some(text), Some(html)), "{name}");
+    }
+}
+
 #[test]
 fn plain_values_are_printed_and_null_is_nothing() {
     let templates = load(&[(
