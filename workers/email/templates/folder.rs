@@ -4,7 +4,11 @@ use std::io;
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::value::ValueKind;
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
+    escape_formatter,
+};
 
 use super::{Engines, FUEL, Part, Templates, place, text};
 
@@ -62,6 +66,7 @@ fn engine(escaping: AutoEscape) -> Environment<'static> {
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_fuel(Some(FUEL));
     engine.set_auto_escape_callback(move |_| escaping.clone());
+    engine.set_formatter(print_value);
     // A line that holds nothing but a tag prints nothing.
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -71,6 +76,19 @@ fn engine(escaping: AutoEscape) -> Environment<'static> {
         engine.set_syntax(syntax);
     }
     engine
+}
+
+/// As the engine does, but for its own functions: their names are what nobody wants to read.
+fn print_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
+    if value.kind() == ValueKind::Plain {
+        let message = "prints a function; is a value of its name missing in the data?";
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    escape_formatter(out, state, value)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, Wrong> {

@@ -20,6 +20,9 @@ use data::Data;
 
 /// Steps that one file may take for one mail: about 20 ms. A receipt of 500 items takes 10,000.
 const FUEL: u64 = 500_000;
+/// Steps that each further look for what else is missing may take: all of them together no more
+/// than one file.
+const FUEL_AGAIN: u64 = FUEL / MAX_MISSING as u64;
 /// What one file may print, in bytes.
 const MAX_PRINTED: usize = 1024 * 1024;
 /// What is told of what is missing.
@@ -114,14 +117,16 @@ impl Templates {
         let data = Data::new(data, globals.collect());
         let (mut rendered, mut wrong) = (Rendered::default(), Vec::new());
         for part in parts {
+            if wrong.len() >= MAX_MISSING {
+                break;
+            }
             let file = format!("{name}.{}", part.ending());
-            match print(engines.of(*part), &file, &data) {
+            match print(engines.of(*part), &file, &data, MAX_MISSING - wrong.len()) {
                 Ok(text) => *rendered.part(*part) = Some(text),
                 Err(found) => wrong.extend(found),
             }
         }
         rendered.subject = rendered.subject.map(|subject| subject.trim().to_owned());
-        wrong.truncate(MAX_MISSING);
         if wrong.is_empty() {
             Ok(rendered)
         } else {
@@ -151,11 +156,18 @@ impl Rendered {
     }
 }
 
-/// What a file prints; or everything that it misses, by standing in for each and trying again.
-fn print(engine: &Environment<'_>, file: &str, data: &Data) -> Result<String, Vec<Invalid>> {
+/// What a file prints; or what it misses, at most `room` of it, by standing in for each and trying
+/// again.
+fn print(
+    engine: &Environment<'_>,
+    file: &str,
+    data: &Data,
+    room: usize,
+) -> Result<String, Vec<Invalid>> {
     let mut missing = Vec::new();
+    let mut again = None;
     loop {
-        let error = match attempt(engine, file, data) {
+        let error = match attempt(again.as_ref().unwrap_or(engine), file, data) {
             Ok(text) if missing.is_empty() => return Ok(text),
             Ok(_) => return Err(missing),
             Err(error) => error,
@@ -163,9 +175,14 @@ fn print(engine: &Environment<'_>, file: &str, data: &Data) -> Result<String, Ve
         let cause = cause(&error);
         let undefined = cause.kind() == ErrorKind::UndefinedError;
         match data.last().filter(|_| undefined) {
-            Some(pointer) if missing.len() < MAX_MISSING && data.stand_in_for(&pointer) => {
+            Some(pointer) if missing.len() < room && data.stand_in_for(&pointer) => {
                 let message = format!("{} needs it", place(cause, file));
                 missing.push(Invalid::new(pointer, message));
+                again.get_or_insert_with(|| {
+                    let mut thrifty = engine.clone();
+                    thrifty.set_fuel(Some(FUEL_AGAIN));
+                    thrifty
+                });
             }
             // What comes after a stand-in may come of it.
             _ if !missing.is_empty() => return Err(missing),
