@@ -2,10 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::job::ErrorClass::{Retryable, Unavailable};
+use longshore::job::JobId;
+use tokio::time::Instant;
 
 use crate::email::Limits;
 use crate::scripted::{Act, Heard, Point, Server};
-use crate::{ends_as, failure, hello, mailer, send};
+use crate::{accepted_at, ends_as, failure, hello, mailer, send};
 
 /// No probe in between: a dead connection is found out only by using it.
 fn unprobed() -> Limits {
@@ -216,4 +218,23 @@ async fn a_server_that_dawdles_is_an_outage_before_the_handler_times_out() {
     };
     let failure = failure(&mailer(&server.url(), limits), &hello()).await;
     assert_eq!(ends_as(&failure), (Unavailable, "smtp_timeout"));
+}
+
+/// The queue's timeout is shorter than every limit, and the run is cut off at its end.
+#[tokio::test]
+async fn a_silent_server_is_an_outage_however_short_the_timeout_is() {
+    for point in [Point::Greeting, Point::Auth, Point::Rcpt] {
+        let server = Server::acting(point, Act::Hang).await;
+        let mailer = mailer(&server.url(), Limits::default());
+        let deadline = Instant::now() + Duration::from_secs(6);
+        let (mail, id) = (hello(), JobId::new());
+        let sending = mailer.send(&mail, id, accepted_at(), deadline);
+        let cut_off = tokio::time::timeout_at(deadline, sending).await;
+        let failure = cut_off.expect("must end before it is cut off").unwrap_err();
+        assert_eq!(
+            ends_as(&failure),
+            (Unavailable, "smtp_timeout"),
+            "{point:?}"
+        );
+    }
 }

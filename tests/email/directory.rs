@@ -11,7 +11,10 @@ async fn a_mail_becomes_one_file_and_a_repeat_the_same() {
     let id = JobId::new();
     let mut contents = Vec::new();
     for _ in 0..2 {
-        mailer.send(&hello(), id, accepted_at()).await.unwrap();
+        mailer
+            .send(&hello(), id, accepted_at(), crate::in_an_hour())
+            .await
+            .unwrap();
         let names: Vec<_> = std::fs::read_dir(folder.path().join("new mail"))
             .unwrap()
             .map(|entry| entry.unwrap().path())

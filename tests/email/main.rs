@@ -19,11 +19,14 @@ mod real;
 mod scripted;
 mod templates;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use email::{Limits, MailTarget, Mailer, SendEmail, Templates, mail_from};
 use longshore::job::{ErrorClass, Failure, JobId, JobResult};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 fn mailer(url: &str, limits: Limits) -> Mailer {
     trusting_mailer(url, limits, RootCertStore::empty())
@@ -62,8 +65,13 @@ fn accepted_at() -> DateTime<Utc> {
     "2026-01-02T03:04:05Z".parse().unwrap()
 }
 
+fn in_an_hour() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
 async fn send(mailer: &Mailer, payload: &SendEmail) -> JobResult {
-    mailer.send(payload, JobId::new(), accepted_at()).await
+    let (id, deadline) = (JobId::new(), in_an_hour());
+    mailer.send(payload, id, accepted_at(), deadline).await
 }
 
 async fn failure(mailer: &Mailer, payload: &SendEmail) -> Failure {

@@ -64,7 +64,10 @@ async fn everything_in_a_mail_arrives_intact() {
         ],
     }));
     let id = JobId::new();
-    mailer.send(&mail, id, accepted_at()).await.unwrap();
+    mailer
+        .send(&mail, id, accepted_at(), crate::in_an_hour())
+        .await
+        .unwrap();
 
     let mail = server.next("mail").await;
     assert_eq!(mail["sender"], "cafe@example.com");
@@ -186,7 +189,10 @@ async fn a_repeat_is_the_same_mail() {
     );
     let mut raw = Vec::new();
     for _ in 0..2 {
-        mailer.send(&mail, id, accepted_at()).await.unwrap();
+        mailer
+            .send(&mail, id, accepted_at(), crate::in_an_hour())
+            .await
+            .unwrap();
         raw.push(server.next("mail").await["raw"].clone());
     }
     assert_eq!(raw[0], raw[1]);

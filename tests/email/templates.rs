@@ -1,10 +1,14 @@
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
 use longshore::job::ErrorClass::Permanent;
+use longshore::job::{Failure, JobId};
 use serde_json::json;
 
 use crate::aiosmtpd::{RealServer, header};
 use crate::email::Limits;
 use crate::scripted::{Act, Point, Server};
-use crate::{ends_as, failure, mailer, payload, send, templates};
+use crate::{ends_as, failure, in_an_hour, mailer, payload, send, templates};
 
 #[tokio::test]
 async fn a_template_arrives_filled_in() {
@@ -62,6 +66,38 @@ async fn a_subject_of_its_own_beats_the_templates() {
     let mail = server.next("mail").await;
     assert_eq!(header(&mail, "subject"), ["its own"]);
     assert_eq!(mail["kind"], "text/html");
+}
+
+/// Templates are rolled out process by process: the door had it, this worker does not yet.
+#[tokio::test]
+async fn a_young_job_waits_for_a_worker_that_has_its_template() {
+    let server = Server::acting(Point::Other, Act::Usual).await;
+    let old = templates(&[("receipt.txt", "{{ number }}")]);
+    let old = mailer(&server.url(), Limits::default()).templates(old);
+    let new = templates(&[("receipt.txt", "{{ order }}"), ("welcome.txt", "hello")]);
+    let new = mailer(&server.url(), Limits::default()).templates(new);
+    for (template, code) in [
+        ("welcome", "template_unknown"),
+        ("receipt", "template_failed"),
+    ] {
+        let mail = payload(json!({
+            "to": ["ada@example.com"], "subject": "x", "template": template, "data": {"order": 7},
+        }));
+        let (id, now) = (JobId::new(), Utc::now());
+        for (age, waits) in [(0, true), (50, true), (61, false)] {
+            let created_at = now - TimeDelta::minutes(age);
+            let sent = old.send(&mail, id, created_at, in_an_hour()).await;
+            let failure = sent.unwrap_err();
+            let message = &failure.error().message;
+            let expected = match waits {
+                true => Failure::waiting(code, message, Duration::from_secs(30)),
+                false => Failure::permanent(code, message),
+            };
+            assert_eq!(failure, expected, "{age} minutes");
+        }
+        new.send(&mail, id, now, in_an_hour()).await.unwrap();
+    }
+    assert_eq!(server.count(Point::Content), 2);
 }
 
 /// Between the door and the run a template may go, or come to need other data.

@@ -1,6 +1,6 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{
@@ -16,6 +16,11 @@ use super::mailbox;
 use super::payload::{Attachment, SendEmail};
 use super::templates::Templates;
 use super::words::Words;
+
+/// By then every process has the templates that a job's door had.
+const ROLLOUT: TimeDelta = TimeDelta::hours(1);
+/// How soon a job is looked at again whose template is not there yet.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A mail as it goes over the wire.
 ///
@@ -41,9 +46,9 @@ impl Mail {
     /// names no sender.
     ///
     /// # Errors
-    /// Permanent failures: `email_invalid`, the payload never passed [`SendEmail::check`];
-    /// `template_unknown` and `template_failed`, the template is gone, or needs other data than
-    /// when the job was accepted.
+    /// `email_invalid`, permanent: the payload never passed [`SendEmail::check`].
+    /// `template_unknown` and `template_failed`: the template is not here, or needs other data than
+    /// at the door; permanent once the job is older than [`ROLLOUT`], until then it waits.
     pub(crate) fn compose(
         payload: &SendEmail,
         templates: &Templates,
@@ -62,7 +67,7 @@ impl Mail {
             } else {
                 "template_failed"
             };
-            Failure::permanent(code, listed(&wrong))
+            unready(code, &listed(&wrong), created_at)
         })?;
         let from = match &payload.from {
             Some(text) => mailbox::parse(text).map_err(invalid)?,
@@ -108,6 +113,16 @@ impl Mail {
                 .recipients
                 .iter()
                 .any(|address| !address.user().is_ascii())
+    }
+}
+
+/// Templates are rolled out process by process: the door of a young job may have had newer ones
+/// than this worker has.
+fn unready(code: &str, message: &str, created_at: DateTime<Utc>) -> Failure {
+    if Utc::now() - created_at < ROLLOUT {
+        Failure::waiting(code, message, ASK_AGAIN)
+    } else {
+        Failure::permanent(code, message)
     }
 }
 

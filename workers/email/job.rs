@@ -26,7 +26,12 @@ impl Job for SendEmail {
 
     async fn run(self, mailer: &Mailer, attempt: &Attempt) -> JobResult {
         mailer
-            .send(&self, attempt.job_id(), attempt.created_at())
+            .send(
+                &self,
+                attempt.job_id(),
+                attempt.created_at(),
+                attempt.deadline(),
+            )
             .await
     }
 }

@@ -5,6 +5,7 @@ use lettre::message::Mailbox;
 use longshore::job::{Done, Failure, JobId, JobResult};
 use rustls::RootCertStore;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::compose::Mail;
 use super::directory;
@@ -72,7 +73,7 @@ impl Mailer {
         Self { templates, ..self }
     }
 
-    /// Sends the mail of one job. The result holds its `message_id`, and what the server said
+    /// Sends the mail of one job, whose run is cut off at `deadline`. The result holds its `message_id`, and what the server said
     /// (`response`) or where the file is (`path`).
     ///
     /// # Errors
@@ -82,16 +83,17 @@ impl Mailer {
         payload: &SendEmail,
         job: JobId,
         created_at: DateTime<Utc>,
+        deadline: Instant,
     ) -> JobResult {
         let mail = Mail::compose(payload, &self.templates, &self.from, job, created_at)?;
-        let result = self.deliver(&mail).await?;
+        let result = self.deliver(&mail, deadline).await?;
         Done::with(result)
     }
 
-    async fn deliver(&self, mail: &Mail) -> Result<serde_json::Value, Failure> {
+    async fn deliver(&self, mail: &Mail, deadline: Instant) -> Result<serde_json::Value, Failure> {
         Ok(match &self.way {
             Way::Smtp(smtp) => {
-                let reply = smtp.deliver(mail).await?;
+                let reply = smtp.deliver(mail, deadline).await?;
                 let response: String = reply.to_string().chars().take(MAX_RESPONSE).collect();
                 json!({"message_id": mail.message_id, "response": response})
             }

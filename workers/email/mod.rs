@@ -23,11 +23,11 @@
 //! | `smtp_5yz` (`smtp_550`) | permanent | it is refused for good |
 //! | `smtp_utf8` | permanent | an address is not ASCII and the server has no SMTPUTF8 |
 //! | `email_invalid` | permanent | the payload never passed the check at the door |
-//! | `template_unknown` | permanent | its template is gone since it was accepted, or is not known to this worker |
-//! | `template_failed` | permanent | its template changed since it was accepted, and needs other data |
+//! | `template_unknown` | waiting; permanent an hour after the job was accepted | this worker does not know its template: not yet, or no longer |
+//! | `template_failed` | waiting; permanent an hour after the job was accepted | this worker's template needs other data than the one at the door |
 //! | `email_write` | unavailable | the folder of `file://` cannot be written to |
 //!
-//! "Unavailable" counts no attempt. One recipient refused is the whole mail refused, with nothing
+//! "Unavailable" and "waiting" count no attempt. One recipient refused is the whole mail refused, with nothing
 //! sent. A kept connection that turns out dead before the server took MAIL FROM is no failure at
 //! all: another one is tried.
 

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 /// How long the parts of a delivery may take, and how connections are kept.
 ///
-/// **Invariant:** a server that hangs is noticed (`before_data`) within the email queue's
-/// default `timeout` of 60 s. So an outage ends as "unavailable", which counts no attempt, and
-/// not as a handler's timeout, which does.
+/// **Invariant:** a server that hangs is noticed (`before_data`) within the queue's `timeout`,
+/// whatever that is. So an outage ends as "unavailable", which counts no attempt, and not as a
+/// handler's timeout, which does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Connections of this process to the server.
@@ -15,7 +15,8 @@ pub(crate) struct Limits {
     pub(crate) connect: Duration,
     /// Each answer before DATA.
     pub(crate) reply: Duration,
-    /// Everything up to DATA, the waiting and second tries included.
+    /// Everything up to DATA, the waiting and second tries included; less where the run has less
+    /// time left.
     pub(crate) before_data: Duration,
     /// Sending the content and waiting for its answer. RFC 5321, section 4.5.3.2.6, asks for ten
     /// minutes, because giving up early repeats mails; the queue's `timeout` is shorter.
@@ -27,6 +28,16 @@ pub(crate) struct Limits {
     /// Mails over one connection; servers have limits of their own and answer beyond them with
     /// temporary errors.
     pub(crate) max_mails: usize,
+}
+
+/// What is kept of a run's time to tell how it ended; of a short one, a quarter.
+const TO_TELL: Duration = Duration::from_secs(3);
+
+impl Limits {
+    /// Everything up to DATA, of a run that has so much time left.
+    pub(super) fn before_data(&self, left: Duration) -> Duration {
+        self.before_data.min(left - TO_TELL.min(left / 4))
+    }
 }
 
 impl Default for Limits {

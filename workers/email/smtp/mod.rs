@@ -13,7 +13,7 @@ use deadpool::Runtime;
 use deadpool::managed::{Object, Pool, PoolError, QueueMode};
 use longshore::job::Failure;
 use rustls::RootCertStore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::compose::Mail;
 use super::settings::SmtpServer;
@@ -68,18 +68,20 @@ impl SmtpTransport {
         })
     }
 
-    /// Hands the mail to the server; its last reply, if it took it.
+    /// Hands the mail to the server; its last reply, if it took it. A server that keeps it waiting
+    /// is given up before `deadline`, when the run is cut off.
     ///
     /// # Errors
     /// By the table in the documentation of [`super`].
-    pub(crate) async fn deliver(&self, mail: &Mail) -> Result<Reply, Failure> {
-        self.send(mail)
+    pub(crate) async fn deliver(&self, mail: &Mail, deadline: Instant) -> Result<Reply, Failure> {
+        self.send(mail, deadline)
             .await
             .map_err(|trouble| trouble.failure(&self.server))
     }
 
-    async fn send(&self, mail: &Mail) -> Result<Reply, Trouble> {
-        let limit = self.limits.before_data;
+    async fn send(&self, mail: &Mail, deadline: Instant) -> Result<Reply, Trouble> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = self.limits.before_data(left);
         let mut session = timeout(limit, self.address(mail))
             .await
             .unwrap_or(Err(Trouble::new(Stage::Mail, Fault::Dawdled(limit))))?;

@@ -6,6 +6,9 @@ use longshore::job::json::pointer_step;
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
+/// Where it is in the payload.
+const ROOT: &str = "/data";
+
 /// A payload's `data` as a template sees it. It takes note of what is asked for, because the
 /// engine tells where in a template something was missing, but not what.
 #[derive(Debug)]
@@ -19,7 +22,7 @@ pub(super) struct Data {
 struct Notes {
     last: Mutex<Option<String>>,
     absent: Mutex<BTreeSet<String>>,
-    /// Names that the engine has itself, for which it asks the data first.
+    /// Names of the engine's own functions, for which it asks the data first.
     globals: BTreeSet<String>,
 }
 
@@ -33,7 +36,7 @@ impl Data {
             ..Notes::default()
         });
         Self {
-            root: map(data, "/data".to_owned(), &notes),
+            root: map(data, ROOT.to_owned(), &notes),
             notes,
         }
     }
@@ -82,7 +85,8 @@ impl Object for Fields {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let name = key.as_str()?;
         let found = self.values.get(name).cloned();
-        if found.is_none() && self.notes.globals.contains(name) {
+        let function = self.pointer == ROOT && self.notes.globals.contains(name);
+        if found.is_none() && function {
             return None;
         }
         let pointer = format!("{}{}", self.pointer, pointer_step(name));
@@ -109,11 +113,13 @@ impl Object for Items {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let index = key.as_usize()?;
         let pointer = format!("{}/{index}", self.pointer);
-        self.notes.ask(pointer, self.values.get(index).cloned())
+        let given = self.values.get(index).filter(|item| !item.is_undefined());
+        self.notes.ask(pointer, given.cloned())
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Seq(self.values.len())
+        // By value: a loop looks ahead, and what was looked up last would not be what is printed.
+        Enumerator::Values(self.values.clone())
     }
 }
 
@@ -160,7 +166,8 @@ fn any(value: &serde_json::Value, pointer: String, notes: &Arc<Notes>) -> Value 
                 pointer,
             })
         }
-        serde_json::Value::Null => Value::from(()),
+        // As in a map: it is not there. Its place is, so that the others keep theirs.
+        serde_json::Value::Null => Value::UNDEFINED,
         serde_json::Value::Bool(yes) => Value::from(*yes),
         serde_json::Value::String(text) => Value::from(text.as_str()),
         serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {

@@ -4,9 +4,13 @@ use std::io;
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::value::ValueKind;
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
+    escape_formatter,
+};
 
-use super::{FUEL, Part, Templates, place, text};
+use super::{Engines, FUEL, Part, Templates, place, text};
 
 /// The most files, and the largest, in bytes.
 const MAX_FILES: usize = 1000;
@@ -22,10 +26,13 @@ impl Templates {
     /// # Errors
     /// Everything that is wrong, by file and line, each with what to do about it.
     pub(crate) fn load(folder: &Path) -> Result<Self, Vec<Wrong>> {
-        let mut engine = engine();
+        let mut engines = Engines {
+            html: engine(AutoEscape::Html),
+            plain: engine(AutoEscape::None),
+        };
         let (mut parts, mut wrong) = (BTreeMap::new(), Vec::new());
         for name in names(folder).map_err(|error| vec![error])? {
-            match read(folder, &name).and_then(|source| parse(&mut engine, &name, source)) {
+            match read(folder, &name).and_then(|source| parse(&mut engines, &name, source)) {
                 Ok(Some((template, part))) => {
                     let known: &mut std::collections::BTreeSet<_> =
                         parts.entry(template).or_default();
@@ -43,7 +50,7 @@ impl Templates {
         }
         if wrong.is_empty() {
             Ok(Self {
-                engine: Some(engine),
+                engines: Some(engines),
                 parts,
             })
         } else {
@@ -52,14 +59,14 @@ impl Templates {
     }
 }
 
-fn engine() -> Environment<'static> {
+/// One that escapes what it prints in this way, whatever the file is called: an included file is
+/// part of what includes it.
+fn engine(escaping: AutoEscape) -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_fuel(Some(FUEL));
-    engine.set_auto_escape_callback(|name| match name.ends_with(".html") {
-        true => AutoEscape::Html,
-        false => AutoEscape::None,
-    });
+    engine.set_auto_escape_callback(move |_| escaping.clone());
+    engine.set_formatter(print_value);
     // A line that holds nothing but a tag prints nothing.
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -69,6 +76,19 @@ fn engine() -> Environment<'static> {
         engine.set_syntax(syntax);
     }
     engine
+}
+
+/// As the engine does, but for its own functions: their names are what nobody wants to read.
+fn print_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
+    if value.kind() == ValueKind::Plain {
+        let message = "prints a function; is a value of its name missing in the data?";
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    escape_formatter(out, state, value)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, Wrong> {
@@ -110,7 +130,7 @@ fn read(folder: &Path, name: &str) -> Result<String, Wrong> {
 
 /// The template and the part of it that the file is; none if it is there for others.
 fn parse(
-    engine: &mut Environment<'static>,
+    engines: &mut Engines,
     name: &str,
     source: String,
 ) -> Result<Option<(String, Part)>, Wrong> {
@@ -123,11 +143,14 @@ fn parse(
                    in NAME, or take it away";
         return Err((message, fix.to_owned()));
     };
-    engine
-        .add_template_owned(name.to_owned(), source)
-        .map_err(|error| {
-            let message = format!("{}: {}", place(&error, name), text(&error));
-            (message, "correct the template".to_owned())
-        })?;
+    let Engines { html, plain } = engines;
+    for (engine, source) in [(html, source.clone()), (plain, source)] {
+        engine
+            .add_template_owned(name.to_owned(), source)
+            .map_err(|error| {
+                let message = format!("{}: {}", place(&error, name), text(&error));
+                (message, "correct the template".to_owned())
+            })?;
+    }
     Ok((!stem.starts_with('_')).then(|| (stem.to_owned(), part)))
 }

@@ -2,7 +2,8 @@
 //!
 //! `MAIL_TEMPLATES` names a folder. The template `receipt` is what is there of `receipt.subject`,
 //! `receipt.txt` and `receipt.html`; a body must be. Files that begin with `_` are for the others
-//! to include or extend. The language is Jinja's; what an `.html` file prints is escaped.
+//! to include or extend. The language is Jinja's. What the `.html` part prints is escaped, in every
+//! file that it includes or extends, whatever its ending; what the others print never is.
 
 mod data;
 mod folder;
@@ -19,6 +20,9 @@ use data::Data;
 
 /// Steps that one file may take for one mail: about 20 ms. A receipt of 500 items takes 10,000.
 const FUEL: u64 = 500_000;
+/// Steps that each further look for what else is missing may take: all of them together no more
+/// than one file.
+const FUEL_AGAIN: u64 = FUEL / MAX_MISSING as u64;
 /// What one file may print, in bytes.
 const MAX_PRINTED: usize = 1024 * 1024;
 /// What is told of what is missing.
@@ -27,9 +31,27 @@ const MAX_MISSING: usize = 20;
 /// Every template that this process knows.
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
-    engine: Option<Environment<'static>>,
+    engines: Option<Engines>,
     /// By name, what there is of each.
     parts: BTreeMap<String, BTreeSet<Part>>,
+}
+
+/// The same files twice.
+#[derive(Debug)]
+struct Engines {
+    /// Escapes everything, for the `.html` parts.
+    html: Environment<'static>,
+    /// Escapes nothing, for the others.
+    plain: Environment<'static>,
+}
+
+impl Engines {
+    const fn of(&self, part: Part) -> &Environment<'static> {
+        match part {
+            Part::Html => &self.html,
+            Part::Subject | Part::Text => &self.plain,
+        }
+    }
 }
 
 /// A file of a template.
@@ -88,21 +110,23 @@ impl Templates {
     /// `/template` if it is unknown or broken; else everything that it needs and `data` lacks, or
     /// what it cannot print.
     pub(crate) fn render(&self, name: &str, data: &Fields) -> Result<Rendered, Vec<Invalid>> {
-        let (Some(engine), Some(parts)) = (&self.engine, self.parts.get(name)) else {
+        let (Some(engines), Some(parts)) = (&self.engines, self.parts.get(name)) else {
             return Err(vec![Invalid::new("/template", self.unknown(name))]);
         };
-        let globals = engine.globals().map(|(name, _)| name.to_owned());
+        let globals = engines.plain.globals().map(|(name, _)| name.to_owned());
         let data = Data::new(data, globals.collect());
         let (mut rendered, mut wrong) = (Rendered::default(), Vec::new());
         for part in parts {
+            if wrong.len() >= MAX_MISSING {
+                break;
+            }
             let file = format!("{name}.{}", part.ending());
-            match print(engine, &file, &data) {
+            match print(engines.of(*part), &file, &data, MAX_MISSING - wrong.len()) {
                 Ok(text) => *rendered.part(*part) = Some(text),
                 Err(found) => wrong.extend(found),
             }
         }
         rendered.subject = rendered.subject.map(|subject| subject.trim().to_owned());
-        wrong.truncate(MAX_MISSING);
         if wrong.is_empty() {
             Ok(rendered)
         } else {
@@ -111,7 +135,7 @@ impl Templates {
     }
 
     fn unknown(&self, name: &str) -> String {
-        if self.engine.is_none() {
+        if self.engines.is_none() {
             return "there are no templates here: MAIL_TEMPLATES is not set".to_owned();
         }
         let known: Vec<&str> = self.parts.keys().map(String::as_str).collect();
@@ -132,11 +156,18 @@ impl Rendered {
     }
 }
 
-/// What a file prints; or everything that it misses, by standing in for each and trying again.
-fn print(engine: &Environment<'_>, file: &str, data: &Data) -> Result<String, Vec<Invalid>> {
+/// What a file prints; or what it misses, at most `room` of it, by standing in for each and trying
+/// again.
+fn print(
+    engine: &Environment<'_>,
+    file: &str,
+    data: &Data,
+    room: usize,
+) -> Result<String, Vec<Invalid>> {
     let mut missing = Vec::new();
+    let mut again = None;
     loop {
-        let error = match attempt(engine, file, data) {
+        let error = match attempt(again.as_ref().unwrap_or(engine), file, data) {
             Ok(text) if missing.is_empty() => return Ok(text),
             Ok(_) => return Err(missing),
             Err(error) => error,
@@ -144,9 +175,14 @@ fn print(engine: &Environment<'_>, file: &str, data: &Data) -> Result<String, Ve
         let cause = cause(&error);
         let undefined = cause.kind() == ErrorKind::UndefinedError;
         match data.last().filter(|_| undefined) {
-            Some(pointer) if missing.len() < MAX_MISSING && data.stand_in_for(&pointer) => {
+            Some(pointer) if missing.len() < room && data.stand_in_for(&pointer) => {
                 let message = format!("{} needs it", place(cause, file));
                 missing.push(Invalid::new(pointer, message));
+                again.get_or_insert_with(|| {
+                    let mut thrifty = engine.clone();
+                    thrifty.set_fuel(Some(FUEL_AGAIN));
+                    thrifty
+                });
             }
             // What comes after a stand-in may come of it.
             _ if !missing.is_empty() => return Err(missing),

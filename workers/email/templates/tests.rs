@@ -68,6 +68,62 @@ fn a_template_is_its_files_and_html_alone_is_escaped() {
     assert!(!templates.knows("_layout"));
 }
 
+/// An included file is part of what includes it, whatever its own ending says.
+#[test]
+fn what_the_html_part_includes_is_escaped_and_what_the_text_part_includes_is_not() {
+    let templates = load(&[
+        ("a.subject", "{% include '_name.html' %}"),
+        (
+            "a.txt",
+            "{% include '_name.html' %} {% include '_name.txt' %}",
+        ),
+        (
+            "a.html",
+            "{% include '_name.html' %} {% include '_name.txt' %}",
+        ),
+        (
+            "b.txt",
+            "{% extends '_frame.html' %}{% block x %}{{ name }}{% endblock %}",
+        ),
+        (
+            "b.html",
+            "{% extends '_frame.txt' %}{% block x %}{{ name }}{% endblock %}",
+        ),
+        (
+            "c.txt",
+            "{% from '_macro.html' import hello %}{{ hello(name) }}",
+        ),
+        (
+            "c.html",
+            "{% from '_macro.txt' import hello %}{{ hello(name) }}",
+        ),
+        ("_name.html", "{{ name }}"),
+        ("_name.txt", "{{ name }}"),
+        ("_frame.html", "{{ name }}{% block x %}{% endblock %}"),
+        ("_frame.txt", "{{ name }}{% block x %}{% endblock %}"),
+        (
+            "_macro.html",
+            "{% macro hello(who) %}{{ who }}{% endmacro %}",
+        ),
+        (
+            "_macro.txt",
+            "{% macro hello(who) %}{{ who }}{% endmacro %}",
+        ),
+    ]);
+    let data = json!({"name": "<b>&"});
+    let made = |name: &str| render(&templates, name, &data).unwrap();
+    let (raw, escaped) = ("<b>&", "&lt;b&gt;&amp;");
+    assert_eq!(made("a").subject.as_deref(), Some(raw));
+    for (name, text, html) in [
+        ("a", format!("{raw} {raw}"), format!("{escaped} {escaped}")),
+        ("b", raw.repeat(2), escaped.repeat(2)),
+        ("c", raw.to_owned(), escaped.to_owned()),
+    ] {
+        let made = made(name);
+        assert_eq!((made.text, made.html), (Some(text), Some(html)), "{name}");
+    }
+}
+
 #[test]
 fn plain_values_are_printed_and_null_is_nothing() {
     let templates = load(&[(
@@ -109,6 +165,62 @@ fn everything_that_is_missing_is_named_by_its_pointer() {
         render(&templates, "b", &json!({"user": "Ada"})).unwrap_err(),
         ["/data/user: b.txt:1 needs it",]
     );
+}
+
+#[test]
+fn null_in_a_list_is_missing_too() {
+    let templates = load(&[
+        ("at.txt", "{{ names[0] }}"),
+        ("each.txt", "{% for name in names %}{{ name }},{% endfor %}"),
+        ("join.txt", "{{ names|join(',') }}"),
+        ("first.txt", "{{ names|first }}"),
+        (
+            "default.txt",
+            "{{ names[0]|default('-') }}{{ names[1] }} of {{ names|length }}",
+        ),
+    ]);
+    let data = json!({"names": [null, "Ada"]});
+    for (name, pointer) in [
+        ("at", "/data/names/0"),
+        ("each", "/data/names"),
+        ("first", "/data/names"),
+    ] {
+        let wrong = render(&templates, name, &data).unwrap_err();
+        assert_eq!(wrong, [format!("{pointer}: {name}.txt:1 needs it")]);
+    }
+    let joined = render(&templates, "join", &data).unwrap().text;
+    assert_eq!(joined.as_deref(), Some(",Ada"));
+    let given = render(&templates, "default", &data).unwrap().text;
+    assert_eq!(given.as_deref(), Some("-Ada of 2"));
+}
+
+/// The engine has functions, which templates call by names that data may have too.
+#[test]
+fn a_missing_name_that_a_function_has_prints_no_function() {
+    let templates = load(&[
+        ("below.txt", "{{ price.range }}"),
+        ("range.txt", "{{ range }}"),
+        ("dict.html", "{{ dict }}"),
+        ("calls.txt", "{{ range(2)|join(',') }} {{ dict(a=1).a }}"),
+    ]);
+    let missing = |name: &str| render(&templates, name, &json!({"price": {}})).unwrap_err();
+    assert_eq!(
+        missing("below"),
+        ["/data/price/range: below.txt:1 needs it"]
+    );
+    for (name, file) in [("range", "range.txt"), ("dict", "dict.html")] {
+        let said = format!(
+            "/data: {file}:1: invalid operation: prints a function; is a value of its name missing in the data?"
+        );
+        assert_eq!(missing(name), [said]);
+    }
+    let given = json!({"range": "5 km", "dict": "D", "price": {"range": "1-2"}});
+    let text = |name: &str| render(&templates, name, &given).unwrap();
+    assert_eq!(text("range").text.as_deref(), Some("5 km"));
+    assert_eq!(text("dict").html.as_deref(), Some("D"));
+    assert_eq!(text("below").text.as_deref(), Some("1-2"));
+    let called = render(&templates, "calls", &json!({})).unwrap();
+    assert_eq!(called.text.as_deref(), Some("0,1 1"));
 }
 
 #[test]
@@ -156,6 +268,24 @@ fn what_is_wrong_with_a_folder_is_told_at_once_by_file_and_line() {
     let nested = tempfile::tempdir().unwrap();
     std::fs::create_dir(nested.path().join("x.txt")).unwrap();
     assert!(Templates::load(nested.path()).is_err());
+}
+
+/// Who sends what a dear template misses must not have it filled in twenty times over.
+#[test]
+fn looking_for_what_else_is_missing_has_little_fuel() {
+    let templates = load(&[
+        (
+            "dear.txt",
+            "{% for x in range(40000) %}{% endfor %}{{ a }}{{ b }}",
+        ),
+        (
+            "cheap.txt",
+            "{% for x in range(40) %}{% endfor %}{{ a }}{{ b }}",
+        ),
+    ]);
+    let missing = |name: &str| render(&templates, name, &json!({})).unwrap_err();
+    assert_eq!(missing("dear"), ["/data/a: dear.txt:1 needs it"]);
+    assert_eq!(missing("cheap").len(), 2);
 }
 
 #[test]
