@@ -35,7 +35,7 @@ use payment::{Cashier, ChargePayment, RefundPayment};
 fn main() -> ExitCode {
     longshore::App::new()
         .job::<PlaceOrder>("orders", ())
-        .job_with::<ChargeOrder>("orders", Cashier::for_jobs)
+        .job_with::<ChargeOrder>("payment", Cashier::for_jobs)
         .job::<FulfilOrder>("orders", ())
         .job::<CancelOrder>("orders", ())
         .job_with::<SendEmail>("email", Mailer::for_jobs)

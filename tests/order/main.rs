@@ -26,4 +26,5 @@ mod order;
 mod payment;
 
 mod kills;
+mod money;
 mod paths;

@@ -7,9 +7,9 @@ use longshore::testing::Harness;
 use serde_json::json;
 
 use crate::email::{Mailer, SendEmail};
-use crate::inventory::{self, AdjustStock, Item};
+use crate::inventory::{self, AdjustStock, Item, ReleaseStock, ReserveStock};
 use crate::order::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
-use crate::payment::{self, Cashier, RefundPayment};
+use crate::payment::{self, Cashier, ChargePayment, RefundPayment};
 
 /// `sku on_hand reserved`, `order state`, `reference state refunded`.
 const STANDING: Balance = Balance {
@@ -23,17 +23,20 @@ const STANDING: Balance = Balance {
 fn app() -> App {
     App::new()
         .job::<PlaceOrder>("orders", ())
-        .job_with::<ChargeOrder>("orders", Cashier::for_jobs)
+        .job_with::<ChargeOrder>("payment", Cashier::for_jobs)
         .job::<FulfilOrder>("orders", ())
         .job::<CancelOrder>("orders", ())
         .job_with::<SendEmail>("email", Mailer::for_jobs)
         .job_with::<RefundPayment>("payment", Cashier::for_jobs)
+        .job_with::<ChargePayment>("payment", Cashier::for_jobs)
         .job::<AdjustStock>("inventory", ())
+        .job::<ReserveStock>("inventory", ())
+        .job::<ReleaseStock>("inventory", ())
         .migrations(payment::TABLES)
         .migration(inventory::TABLES)
 }
 
-fn order(quantity: i64, card: &str) -> Order {
+pub fn order(quantity: i64, card: &str) -> Order {
     Order {
         order: "o-1".to_owned(),
         items: vec![Item {
@@ -47,17 +50,17 @@ fn order(quantity: i64, card: &str) -> Order {
     }
 }
 
-struct Shop(Harness);
+pub struct Shop(pub Harness);
 
 impl Shop {
     /// With 5 units of tea.
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let shop = Self(Harness::start(app()).await.unwrap());
         shop.deliver(5).await;
         shop
     }
 
-    async fn deliver(&self, delta: i64) {
+    pub async fn deliver(&self, delta: i64) {
         let reason = "delivery".to_owned();
         let sku = "tea".to_owned();
         let delivery = AdjustStock { sku, delta, reason };
@@ -65,17 +68,17 @@ impl Shop {
         self.0.rest().await.unwrap();
     }
 
-    async fn place(&self, order: Order) {
+    pub async fn place(&self, order: Order) {
         self.0.submit(&PlaceOrder(order)).await.unwrap();
         self.0.rest().await.unwrap();
     }
 
-    async fn standing(&self) -> Vec<String> {
+    pub async fn standing(&self) -> Vec<String> {
         self.0.store().differences(&STANDING).await.unwrap()
     }
 
     /// The subjects of all mails; every job must have succeeded.
-    async fn mails(&self) -> Vec<String> {
+    pub async fn mails(&self) -> Vec<String> {
         assert_eq!(self.0.dead_letters().await.unwrap().len(), 0);
         let subject = |job: &JobView| {
             assert_eq!(job.state, State::Succeeded, "{job:?}");
@@ -86,7 +89,7 @@ impl Shop {
         mails.iter().map(subject).collect()
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         for balance in [payment::BALANCE, inventory::BALANCE] {
             let differences = self.0.store().differences(&balance).await.unwrap();
             assert_eq!(differences, Vec::<String>::new(), "{}", balance.name);
@@ -151,6 +154,11 @@ async fn a_number_that_is_taken_is_for_people_to_look_at() {
 
 /// Makes the reservation of `o-1` one whose time is over. The books go by the machine's clock.
 async fn expire(shop: &Shop) {
+    by_hand(shop, "UPDATE reservations SET expires_at = created_at").await;
+}
+
+/// Changes the tables.
+pub async fn by_hand(shop: &Shop, statement: &'static str) {
     let store = shop.0.store();
     let me = longshore::store::NewProcess::this(longshore::store::Role::Operator, Vec::new());
     let me = store.register(&me).await.unwrap();
@@ -181,10 +189,7 @@ async fn expire(shop: &Shop) {
     };
     let mut effect = store.begin_effect(fence).await.unwrap().unwrap();
     if let Connection::Sqlite(db) = effect.connection() {
-        sqlx::raw_sql("UPDATE reservations SET expires_at = created_at")
-            .execute(db)
-            .await
-            .unwrap();
+        sqlx::raw_sql(statement).execute(db).await.unwrap();
     }
     effect.succeed(None, &[]).await.unwrap();
     effect.commit().await.unwrap();
@@ -221,7 +226,7 @@ async fn what_was_paid_too_late_is_taken_anew_or_refunded() {
 
 impl Shop {
     /// The sandbox's bank goes by the machine's clock, the job that asks it by the test's.
-    async fn pass_until_paid(&self) {
+    pub async fn pass_until_paid(&self) {
         let minute = std::time::Duration::from_secs(60);
         crate::support::wait::until("it is paid", crate::support::wait::PATIENCE, async || {
             self.0.advance(minute).await.unwrap();
@@ -253,5 +258,13 @@ async fn what_a_step_would_refuse_is_refused_at_the_door() {
     for pointer in ["/order", "/email", "/payment_method"] {
         assert!(said.contains(&format!("/payload{pointer}: ")), "{said}");
     }
+    let wrong = json!({"order": wrong, "reason": "it was cancelled"});
+    let refused = shop
+        .0
+        .submit_json("order.cancel", &wrong)
+        .await
+        .unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("/payload/order/email: "), "{said}");
     shop.close().await;
 }

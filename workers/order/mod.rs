@@ -30,13 +30,17 @@
 //! | paid | stock taken, one receipt |
 //! | too little stock, or no such SKU | one apology; nothing reserved, nothing charged |
 //! | the card is declined | stock freed, one apology, nothing charged |
-//! | the reservation expired before it was paid | reserved anew and taken; if nothing is left, refunded, one apology |
+//! | the reservation expired, or was released, before it was paid | reserved anew and taken; if nothing is left, refunded, one apology |
+//! | it is cancelled before money moves | stock freed, one apology; never charged under this number |
+//! | it is cancelled while the bank takes its time | the cancellation waits; `order_paid` if it is paid |
+//! | it is placed again after its money went back | stock freed; no receipt |
 //!
 //! What no rule covers (an order's number that stands for another order: `order_exists`,
 //! `reference_reused`) is a dead letter, for people.
 
 mod mails;
 mod payload;
+mod refunding;
 mod steps;
 
 #[allow(

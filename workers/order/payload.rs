@@ -50,7 +50,7 @@ pub(crate) struct FulfilOrder(pub(crate) Order);
 pub(crate) struct CancelOrder {
     /// Which.
     pub(crate) order: Order,
-    /// Why, for the customer.
+    /// Why, for the customer: the end of a sentence, without its full stop.
     pub(crate) reason: String,
 }
 

@@ -4,10 +4,14 @@ use longshore::job::{ErrorClass, Failure, JobResult};
 use longshore::worker::{Attempt, Invalid, Job, NextJob, Transaction};
 use serde_json::json;
 
-use super::mails::{apology, receipt};
+use super::mails::{apology, reason, receipt, refunded};
 use super::payload::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrder};
+use super::refunding::is_refunding;
 use crate::inventory::{Request, Stop, perform};
-use crate::payment::{Cashier, RefundPayment};
+use crate::payment::{Cashier, Fate, RefundPayment, fate, withdraw};
+
+/// How often an order that is to be cancelled asks what has become of its charge.
+const POLL: Duration = Duration::from_secs(5);
 
 impl Job for PlaceOrder {
     const KIND: &'static str = "order.place";
@@ -30,12 +34,12 @@ impl Job for PlaceOrder {
                 tx.submit(next.tag(order.tag()))?;
                 tx.succeed(json!({"reserved": true})).await
             }
-            Err(No::Refused(code, why))
+            Err(No::Refused(code, _))
                 if ["insufficient_stock", "unknown_sku"].contains(&code.as_str()) =>
             {
                 tx.roll_back().await;
                 let mut tx = attempt.transaction().await?;
-                tx.submit(apology(&order, &why)?)?;
+                tx.submit(apology(&order, reason(&code))?)?;
                 tx.succeed(json!({"reserved": false, "reason": code})).await
             }
             Err(no) => Err(no.into_failure(tx).await),
@@ -55,22 +59,30 @@ impl Job for ChargeOrder {
     /// payment is read, not made.
     async fn run(self, cashier: &Cashier, attempt: &Attempt) -> JobResult {
         let Self(order) = self;
-        let (next, paid) = match cashier.charge(&order.charge(), attempt).await {
-            Ok(_) => (NextJob::new(&FulfilOrder(order.clone()))?, true),
-            Err(failure) if declined(&failure) => {
-                let reason = failure.error().message.clone();
-                let order = order.clone();
-                (NextJob::new(&CancelOrder { order, reason })?, false)
-            }
+        let refusal = match cashier.charge(&order.charge(), attempt).await {
+            Ok(_) => None,
+            Err(failure) if declined(&failure) => Some(failure.error().code.clone()),
             Err(failure) => return Err(failure),
         };
         let mut tx = attempt.transaction().await?;
+        let refusal = match refusal {
+            None if is_refunding(&mut tx, &order).await? => Some("payment_refunded".to_owned()),
+            refusal => refusal,
+        };
+        let paid = refusal.is_none();
+        let next = match refusal {
+            None => NextJob::new(&FulfilOrder(order.clone()))?,
+            Some(code) => NextJob::new(&CancelOrder {
+                order: order.clone(),
+                reason: reason(&code).to_owned(),
+            })?,
+        };
         tx.submit(next.tag(order.tag()))?;
         tx.succeed(json!({"paid": paid})).await
     }
 }
 
-/// True if the gateway will never have the money. Another payment under the same number is none of
+/// True if the gateway will never have the money, or not any more. Another payment under the same number is none of
 /// this order's business, and is for people to look at.
 fn declined(failure: &Failure) -> bool {
     let error = failure.error();
@@ -90,8 +102,10 @@ impl Job for FulfilOrder {
         let mut tx = attempt.transaction().await?;
         match stock(&mut tx, attempt, Request::Commit(&order.order)).await {
             Ok(()) => fulfilled(tx, &order).await,
-            // It was paid too late: the units may be gone.
-            Err(No::Refused(code, _)) if code == "reservation_expired" => {
+            // It was paid too late, or somebody freed them meanwhile: the units may be gone.
+            Err(No::Refused(code, _))
+                if ["reservation_expired", "reservation_released"].contains(&code.as_str()) =>
+            {
                 tx.roll_back().await;
                 late(&order, attempt).await
             }
@@ -105,9 +119,28 @@ async fn fulfilled(mut tx: Transaction, order: &Order) -> JobResult {
     tx.succeed(json!({"fulfilled": true})).await
 }
 
-/// Takes the units all the same if there are any left; else gives the money back.
+/// Takes the units all the same if there are any left; else gives the money back. Nothing is taken
+/// for money that was given back.
 async fn late(order: &Order, attempt: &Attempt) -> JobResult {
     let mut tx = attempt.transaction().await?;
+    match money(&mut tx, order).await? {
+        Money::Ours => {}
+        Money::GivenBack => {
+            tx.submit(refunded(order)?)?;
+            let result = json!({"fulfilled": false, "reason": "payment_refunded"});
+            return tx.succeed(result).await;
+        }
+        Money::GivenBackInPart => {
+            tx.roll_back().await;
+            let message = "a part of the payment was given back, and no stock is set aside";
+            return Err(Failure::permanent("payment_refunded", message));
+        }
+        // Nobody has charged it, and nothing follows from that here.
+        Money::None | Money::Moving => {
+            tx.roll_back().await;
+            return Err(Failure::permanent("not_charged", "the order is not paid"));
+        }
+    }
     let reservation = order.reservation();
     let taken = match stock(&mut tx, attempt, Request::Reserve(&reservation)).await {
         Ok(()) => stock(&mut tx, attempt, Request::Commit(&order.order)).await,
@@ -115,7 +148,7 @@ async fn late(order: &Order, attempt: &Attempt) -> JobResult {
     };
     match taken {
         Ok(()) => fulfilled(tx, order).await,
-        Err(No::Refused(code, why)) if code == "insufficient_stock" => {
+        Err(No::Refused(code, _)) if code == "insufficient_stock" => {
             tx.roll_back().await;
             let mut tx = attempt.transaction().await?;
             let refund = RefundPayment {
@@ -125,8 +158,7 @@ async fn late(order: &Order, attempt: &Attempt) -> JobResult {
             };
             let refund = NextJob::new(&refund)?.once(format!("refund:{}", order.order));
             tx.submit(refund.tag(order.tag()))?;
-            let reason = format!("{why}; what you had paid is on its way back");
-            tx.submit(apology(order, &reason)?)?;
+            tx.submit(refunded(order)?)?;
             tx.succeed(json!({"fulfilled": false, "reason": code}))
                 .await
         }
@@ -139,20 +171,64 @@ impl Job for CancelOrder {
     type Context = ();
 
     fn validate(&self) -> Result<(), Vec<Invalid>> {
-        self.order.check()
+        let inside =
+            |found: Invalid| Invalid::new(format!("/order{}", found.pointer), found.message);
+        let checked = self.order.check();
+        checked.map_err(|wrong| wrong.into_iter().map(inside).collect())
     }
 
+    /// Beside a charge that nobody waits for: an order is freed only when its money can move no
+    /// more, which the payment's row, locked in this transaction, tells.
     async fn run(self, (): &(), attempt: &Attempt) -> JobResult {
         let order = &self.order;
         let mut tx = attempt.transaction().await?;
+        withdraw(&mut tx, &order.charge(), attempt.job_id()).await?;
+        let mail = match money(&mut tx, order).await? {
+            Money::None => apology(order, &self.reason)?,
+            Money::GivenBack => refunded(order)?,
+            Money::Moving => {
+                tx.roll_back().await;
+                let message = "the order is being charged; it is cancelled if that fails";
+                return Err(Failure::waiting("payment_unfinished", message, POLL));
+            }
+            Money::Ours | Money::GivenBackInPart => {
+                tx.roll_back().await;
+                let message = "the order is paid: give all of it back first, by payment.refund";
+                return Err(Failure::permanent("order_paid", message));
+            }
+        };
         match stock(&mut tx, attempt, Request::Release(&order.order)).await {
             Ok(()) => {
-                tx.submit(apology(order, &self.reason)?)?;
+                tx.submit(mail)?;
                 tx.succeed(json!({"released": true})).await
             }
             Err(no) => Err(no.into_failure(tx).await),
         }
     }
+}
+
+/// Whose an order's money is.
+enum Money {
+    /// Not paid, and it will not be unless somebody asks for it anew.
+    None,
+    /// The gateway may be at it.
+    Moving,
+    Ours,
+    GivenBackInPart,
+    /// Or about to be.
+    GivenBack,
+}
+
+/// Locks the payment. Before the stock: one order of locks.
+async fn money(tx: &mut Transaction, order: &Order) -> Result<Money, Failure> {
+    Ok(match fate(tx, &order.order).await? {
+        Fate::Unpaid => Money::None,
+        Fate::Unfinished => Money::Moving,
+        Fate::Paid { amount, given_back } if given_back >= amount => Money::GivenBack,
+        Fate::Paid { .. } if is_refunding(tx, order).await? => Money::GivenBack,
+        Fate::Paid { given_back, .. } if given_back > 0 => Money::GivenBackInPart,
+        Fate::Paid { .. } => Money::Ours,
+    })
 }
 
 /// Why stock was not moved; the transaction must be ended by [`No::into_failure`], or rolled back.

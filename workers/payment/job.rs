@@ -3,11 +3,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use longshore::config::{SettingError, WorkerSettings};
-use longshore::job::JobResult;
+use longshore::job::{Failure, JobResult};
 use longshore::worker::{Attempt, Invalid, Job};
 
 use super::gateway::{Gateway, Sandbox, Stripe};
-use super::ledger::{SqlLedger, StepLedger};
+use super::ledger::{Ledger, SqlLedger, StepLedger};
 use super::payload::{ChargePayment, RefundPayment, charge_example, refund_example};
 use super::run::{Run, Who};
 
@@ -47,16 +47,21 @@ impl Cashier {
     /// for the job to commit. A run that comes after a crash is told that it is paid.
     ///
     /// # Errors
-    /// Those of `payment.charge`. A permanent one other than `reference_reused` says that the
-    /// reference is not charged.
+    /// Those of `payment.charge`, and `payment_refunded`: it was charged, but money of it was given
+    /// back or is about to be. A permanent one other than this and `reference_reused` says that
+    /// the reference is not charged.
     pub(crate) async fn charge(&self, charge: &ChargePayment, attempt: &Attempt) -> JobResult {
-        let run = Run {
-            gateway: &*self.gateway,
-            ledger: &StepLedger(SqlLedger(attempt)),
-            who: Who::of(attempt),
-            cancelled: attempt.cancelled(),
-        };
-        run.charge(charge).await
+        let ledger = SqlLedger(attempt);
+        let step = StepLedger(ledger);
+        let done = self.run(&step, attempt).await.charge(charge).await?;
+        let given_back = ledger.given_back(&charge.reference).await?;
+        if given_back > 0 {
+            let reference = &charge.reference;
+            let message =
+                format!("of the payment `{reference}`, {given_back} is given back or about to be");
+            return Err(Failure::permanent("payment_refunded", message));
+        }
+        Ok(done)
     }
 
     fn new(gateway: Arc<dyn Gateway>) -> Self {
@@ -78,7 +83,7 @@ impl Cashier {
     }
 
     /// A run of a job that may move money.
-    async fn run<'a>(&'a self, ledger: &'a SqlLedger<'a>, attempt: &'a Attempt) -> Run<'a> {
+    async fn run<'a>(&'a self, ledger: &'a dyn Ledger, attempt: &'a Attempt) -> Run<'a> {
         let run = Run {
             gateway: &*self.gateway,
             ledger,

@@ -44,6 +44,8 @@
 //! | `requires_action` | permanent | the bank wants to see the customer |
 //! | `reference_reused` | permanent | the reference belongs to another payment |
 //! | `payment_canceled` | permanent | somebody cancelled it at the gateway |
+//! | `order_cancelled` | permanent | its order was cancelled before an intent was named |
+//! | `payment_refunded` | permanent | a step of a job asks for it, and money of it was given back or is about to be |
 //! | `payment_abandoned` | permanent | its job had ended, or was edited, before the card was charged |
 //! | the gateway's code (`resource_missing`) | permanent | another 4xx, or `Stripe-Should-Retry: false` |
 //! | `unknown_reference`, `not_charged` | permanent | a refund of what was never charged |
@@ -93,7 +95,7 @@ pub(crate) use payload::{ChargePayment, RefundPayment};
 )]
 pub(crate) use {
     gateway::{Advice, Gateway, GatewayError, Intent, Order, Refund, RefundOrder, Sandbox, Stripe},
-    ledger::{Admission, Ledger, RefundRequest, admit},
+    ledger::{Admission, Fate, Ledger, RefundRequest, admit, fate, withdraw},
     row::{Payment, PaymentState, RefundRow, RefundState},
     run::{Run, Who},
 };

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use longshore::job::{Done, Failure, JobId};
 use serde_json::Value;
 
-pub(crate) use sql::SqlLedger;
+pub(crate) use sql::{SqlLedger, fate, withdraw};
 pub(crate) use step::StepLedger;
 
 use super::check::misstep;
@@ -47,6 +47,17 @@ pub(crate) trait Ledger: Send + Sync {
         refund: &RefundRow,
         result: Value,
     ) -> Result<Option<Done>, Failure>;
+}
+
+/// How a payment stands, for a job that does something else with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nobody has asked for it, or it was refused.
+    Unpaid,
+    /// Its money may be moving.
+    Unfinished,
+    /// It is paid, and so much of it was given back or is about to be.
+    Paid { amount: u64, given_back: u64 },
 }
 
 /// A refund that is asked for.

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use longshore::job::{Done, Failure};
+use longshore::job::{Done, Failure, JobId};
 use longshore::store::Connection;
 use longshore::worker::{Attempt, Transaction};
 use serde_json::Value;
@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::rows::{PaymentColumns, RefundColumns};
 use super::statements::{
     ADD_REFUNDED, ALIVE, CHANGE, CHANGE_REFUND, ENTER, ENTER_REFUND, LOCK_PAYMENT, ORPHANS,
-    PAYMENT, REFUND, TAKEN,
+    PAYMENT, REFUND, TAKEN, WITHDRAW,
 };
-use super::{Admission, Ledger, RefundRequest, admit};
-use crate::payment::row::{Payment, RefundRow};
+use super::{Admission, Fate, Ledger, RefundRequest, admit};
+use crate::payment::payload::ChargePayment;
+use crate::payment::row::{Payment, PaymentState, RefundRow};
 
 /// The tables `payments` and `refunds`, seen from a run. Every call is a short transaction: none
 /// is open while the gateway is waited for.
@@ -34,6 +35,61 @@ macro_rules! row {
 }
 
 type Version = (i32,);
+
+impl SqlLedger<'_> {
+    /// How much of a payment was given back, or is about to be.
+    pub(crate) async fn given_back(&self, reference: &str) -> Result<u64, Failure> {
+        let mut tx = self.0.transaction().await?;
+        let sum = taken(&mut tx, reference, "").await?;
+        tx.roll_back().await;
+        Ok(sum)
+    }
+}
+
+/// How a payment stands, which stays so until the transaction ends: its row is locked.
+pub(crate) async fn fate(tx: &mut Transaction, reference: &str) -> Result<Fate, Failure> {
+    let Some(row) = row!(tx, PaymentColumns, LOCK_PAYMENT, reference)? else {
+        return Ok(Fate::Unpaid);
+    };
+    let payment = Payment::try_from(row)?;
+    Ok(match payment.state {
+        PaymentState::Refused => Fate::Unpaid,
+        PaymentState::Succeeded => Fate::Paid {
+            amount: payment.amount,
+            given_back: taken(tx, reference, "").await?,
+        },
+        _ => Fate::Unfinished,
+    })
+}
+
+/// Sees to it that a payment is never made, if nobody has begun to move its money: who was about
+/// to, finds it refused with the code `order_cancelled`. How it stands then, locked.
+pub(crate) async fn withdraw(
+    tx: &mut Transaction,
+    charge: &ChargePayment,
+    job: JobId,
+) -> Result<Fate, Failure> {
+    let payment = Payment::new(charge, job);
+    row!(
+        tx,
+        Version,
+        WITHDRAW,
+        &payment.reference,
+        payment.job.to_string(),
+        &payment.fingerprint,
+        signed(payment.amount)?,
+        &payment.currency,
+        "order_cancelled",
+        "the order was cancelled before it was charged"
+    )?;
+    fate(tx, &charge.reference).await
+}
+
+/// The sum of its refunds that are done or on their way, without that of `job`.
+async fn taken(tx: &mut Transaction, reference: &str, job: &str) -> Result<u64, Failure> {
+    let sum = row!(tx, (i64,), TAKEN, reference, job)?.map_or(0, |(sum,)| sum);
+    Ok(u64::try_from(sum).unwrap_or_default())
+}
 
 #[async_trait]
 impl Ledger for SqlLedger<'_> {
@@ -113,8 +169,7 @@ impl Ledger for SqlLedger<'_> {
         let existing = row!(tx, RefundColumns, REFUND, &job)?
             .map(RefundRow::try_from)
             .transpose()?;
-        let taken = row!(tx, (i64,), TAKEN, request.reference, &job)?.map_or(0, |(sum,)| sum);
-        let taken = u64::try_from(taken).unwrap_or_default();
+        let taken = taken(&mut tx, request.reference, &job).await?;
         let payment = Payment::try_from(payment)?;
         let alive =
             payment.is_unfinished() && row!(tx, Version, ALIVE, payment.job.to_string())?.is_some();

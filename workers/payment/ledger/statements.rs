@@ -36,6 +36,18 @@ pub(super) const LOCK_PAYMENT: Statement = statement!(
                code, message, told, version"
 );
 
+/// Makes it one that is never charged, unless an intent is named, which alone is ever confirmed.
+pub(super) const WITHDRAW: Statement = statement!(
+    "INSERT INTO ",
+    "payments (reference, job, fingerprint, amount, currency, state, code, message)
+     VALUES ($1, $2, $3, $4, $5, 'refused', $6, $7)
+     ON CONFLICT (reference) DO UPDATE
+     SET state = 'refused', code = excluded.code, message = excluded.message,
+         version = payments.version + 1, updated_at = CURRENT_TIMESTAMP
+     WHERE payments.state = 'open' AND payments.intent IS NULL
+     RETURNING version"
+);
+
 pub(super) const CHANGE: Statement = statement!(
     "UPDATE ",
     "payments SET fingerprint = $3, amount = $4, currency = $5, state = $6, intent = $7,
