@@ -191,15 +191,17 @@ async fn greylisting_waits_a_minute() {
         (b"450 4.2.0 Greylisted for 300 seconds\r\n", true),
         (b"451 4.3.0 Local error\r\n", false),
     ] {
-        let failure = end_of(Rcpt, Act::Say(text)).await;
-        let error = failure.error();
-        let retry = Failure::retry(&error.code, &error.message);
-        let expected = if waits {
-            retry.after(Duration::from_secs(60))
-        } else {
-            retry
-        };
-        assert_eq!(failure, expected);
+        for point in [Mail, Rcpt, Data, Content] {
+            let failure = end_of(point, Act::Say(text)).await;
+            let error = failure.error();
+            let retry = Failure::retry(&error.code, &error.message);
+            let expected = if waits {
+                retry.after(Duration::from_secs(60))
+            } else {
+                retry
+            };
+            assert_eq!(failure, expected, "{point:?}");
+        }
     }
 }
 
