@@ -49,5 +49,6 @@ fn main() -> ExitCode {
         .migration(inventory::TABLES)
         .balance(payment::BALANCE)
         .balance(inventory::BALANCE)
+        .balance(order::BALANCE)
         .run()
 }

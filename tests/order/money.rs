@@ -4,7 +4,7 @@ use longshore::job::State;
 use serde_json::Value;
 
 use crate::inventory::{ReleaseStock, ReserveStock};
-use crate::order::{CancelOrder, ChargeOrder, FulfilOrder};
+use crate::order::{self, CancelOrder, ChargeOrder, FulfilOrder};
 use crate::paths::{Shop, by_hand, order};
 use crate::payment::ChargePayment;
 
@@ -184,4 +184,16 @@ async fn an_order_looks_at_payments_that_nobody_asks_about() {
         "{standing:?}"
     );
     shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_balance_names_an_order_that_is_paid_and_has_no_stock() {
+    let shop = Shop::open().await;
+    shop.place(order(2, "pm_card_visa")).await;
+    let told = async || shop.0.store().differences(&order::BALANCE).await.unwrap();
+    assert_eq!(told().await, Vec::<String>::new());
+    by_hand(&shop, "UPDATE reservations SET state = 'released'").await;
+    let expected = "order o-1: it is paid, its stock is released, and no job is at it";
+    assert_eq!(told().await, [expected]);
+    shop.0.stop().await.unwrap();
 }

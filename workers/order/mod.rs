@@ -54,5 +54,13 @@ pub(crate) use payload::{CancelOrder, ChargeOrder, FulfilOrder, Order, PlaceOrde
 )]
 pub(crate) use steps::again;
 
+#[allow(dead_code, reason = "the program that takes orders only asks it")]
+/// A paid order, not refunded, whose stock is not taken and that no job works on.
+pub(crate) const BALANCE: longshore::store::Balance = longshore::store::Balance {
+    name: "orders",
+    postgres: include_str!("balance/postgres.sql"),
+    sqlite: include_str!("balance/sqlite.sql"),
+};
+
 #[cfg(doc)]
 use crate::{inventory::perform, payment::Cashier};
