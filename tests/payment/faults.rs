@@ -40,7 +40,7 @@ async fn troubled(till: &Till, workers: &mut Vec<Program>) {
     for round in 0..6_u64 {
         tokio::time::sleep(Duration::from_millis(1500 + 370 * round)).await;
         let at = usize::try_from(round).unwrap() % 2;
-        till.at_work().await;
+        till.at_work(&workers[at]).await;
         if round == 3 {
             workers[at].freeze();
         } else {
@@ -173,7 +173,7 @@ async fn refunds_over_a_bad_line_give_back_what_the_table_says() {
         till.ended(&ids).await
     };
     let killing = async {
-        till.at_work().await;
+        till.at_work(&workers[0]).await;
         workers[0].kill9();
         workers.push(till.worker().await);
     };

@@ -122,21 +122,21 @@ impl Till {
         ending.buffered(16).collect().await
     }
 
-    /// Waits until every worker that lives is in the middle of jobs: a kill that meets nobody at
-    /// work shows nothing.
-    pub async fn at_work(&self) {
+    /// Waits until this worker is in the middle of jobs: a kill that meets nobody at work shows
+    /// nothing.
+    pub async fn at_work(&self, worker: &Program) {
         let mut connection = PgConnection::connect(self.database.url()).await.unwrap();
-        until("the workers are at work", PATIENCE, async || {
-            let (busy, alive): (i64, i64) = sqlx::query_as(
-                "SELECT count(*) FILTER (WHERE EXISTS (
-                            SELECT FROM longshore.live WHERE owner = p.id AND state = 2)),
-                        count(*)
-                 FROM longshore.process p WHERE p.state = 0 AND 'payment' = ANY (p.queues)",
+        until("the worker is at work", PATIENCE, async || {
+            let busy: bool = sqlx::query_scalar(
+                "SELECT EXISTS (
+                     SELECT FROM longshore.live l JOIN longshore.process p ON p.id = l.owner
+                     WHERE l.state = 2 AND p.state = 0 AND p.name LIKE '%/' || $1::text)",
             )
+            .bind(i64::from(worker.pid()))
             .fetch_one(&mut connection)
             .await
             .unwrap();
-            (busy == alive && alive > 0).then_some(())
+            busy.then_some(())
         })
         .await;
         connection.close().await.unwrap();
