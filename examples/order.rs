@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         .job::<CommitStock>("inventory", ())
         .job::<ReleaseStock>("inventory", ())
         .migrations(payment::TABLES)
-        .migration(inventory::TABLES)
+        .migrations(inventory::TABLES)
         .balance(payment::BALANCE)
         .balance(inventory::BALANCE)
         .balance(order::BALANCE)

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         .job::<ReserveStock>("inventory", ())
         .job::<CommitStock>("inventory", ())
         .job::<ReleaseStock>("inventory", ())
-        .migration(inventory::TABLES)
+        .migrations(inventory::TABLES)
         .balance(inventory::BALANCE)
         .sums(inventory::SUMS)
         .demo(demo::tour())

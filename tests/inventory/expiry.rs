@@ -35,7 +35,7 @@ async fn change(bench: &Bench, sql: &str) {
 }
 
 async fn stocked(place: &Place, skus: &[&str], units: i64) -> Bench {
-    let bench = Bench::open(place, &[inventory::TABLES]).await;
+    let bench = Bench::open(place, inventory::TABLES).await;
     for sku in skus {
         let delivery = adjust(sku, units);
         done(&bench, Request::Adjust(&delivery)).await.unwrap();
@@ -106,7 +106,38 @@ async fn any_number_of_overdue_reservations_is_got_past(place: Place) {
     bench.store.close().await;
 }
 
+/// A job that is short frees what is over, and is cut off; meanwhile the same line is reserved and
+/// over again.
+async fn a_job_that_runs_again_frees_the_same_line_again(place: Place) {
+    let bench = stocked(&place, &["tea"], 5).await;
+    let greedy = reserve("greedy", &[("tea", 6)], "1h");
+    let mut fence = bench.running("inventory.test").await;
+    for _ in 0..2 {
+        let brief = reserve("brief", &[("tea", 5)], "1h");
+        done(&bench, Request::Reserve(&brief)).await.unwrap();
+        change(&bench, "UPDATE reservations SET expires_at = created_at").await;
+        let mut effect = bench.store.begin_effect(fence).await.unwrap().unwrap();
+        let freed = perform(effect.connection(), fence.id, Request::Reserve(&greedy)).await;
+        assert!(matches!(freed, Err(inventory::Stop::Freed)), "{freed:?}");
+        assert!(effect.hold().await.unwrap());
+        effect.commit().await.unwrap();
+        assert!(bench.record(fence, Transition::HandBack).await);
+        fence = bench.claimed(fence.id).await;
+    }
+    let mut effect = bench.store.begin_effect(fence).await.unwrap().unwrap();
+    let refused = perform(effect.connection(), fence.id, Request::Reserve(&greedy)).await;
+    assert!(
+        matches!(refused, Err(inventory::Stop::Refused(_))),
+        "{refused:?}"
+    );
+    effect.roll_back().await;
+    balanced(&bench).await;
+    assert_eq!(level(&bench, "tea").await, (5, 0));
+    bench.store.close().await;
+}
+
 on_both!(
+    a_job_that_runs_again_frees_the_same_line_again,
     an_order_that_expired_in_part_holds_nothing_when_it_is_reserved_again,
     any_number_of_overdue_reservations_is_got_past,
 );

@@ -36,7 +36,9 @@ pub async fn start(place: &Place) -> Site {
     registry
         .add::<CommitStock, _>("inventory", |_| Ok(Arc::new(())))
         .unwrap();
-    registry.add_migration(inventory::TABLES);
+    for tables in inventory::TABLES {
+        registry.add_migration(*tables);
+    }
     Site::start(place, QUEUES, registry).await
 }
 

@@ -33,7 +33,7 @@ fn app() -> App {
         .job::<ReserveStock>("inventory", ())
         .job::<ReleaseStock>("inventory", ())
         .migrations(payment::TABLES)
-        .migration(inventory::TABLES)
+        .migrations(inventory::TABLES)
 }
 
 pub fn order(quantity: i64, card: &str) -> Order {

@@ -39,11 +39,18 @@ pub(crate) use payload::{AdjustStock, CommitStock, ReleaseStock, ReserveStock};
 pub(crate) use {payload::Item, work::Request, work::Stop, work::perform};
 
 /// Its tables.
-pub(crate) const TABLES: Migration = Migration {
-    name: "inventory 1",
-    postgres: include_str!("migrations/0001_postgres.sql"),
-    sqlite: include_str!("migrations/0001_sqlite.sql"),
-};
+pub(crate) const TABLES: &[Migration] = &[
+    Migration {
+        name: "inventory 1",
+        postgres: include_str!("migrations/0001_postgres.sql"),
+        sqlite: include_str!("migrations/0001_sqlite.sql"),
+    },
+    Migration {
+        name: "inventory 2",
+        postgres: include_str!("migrations/0002_postgres.sql"),
+        sqlite: include_str!("migrations/0002_sqlite.sql"),
+    },
+];
 
 /// Stock equals the sum of its movements, and what is reserved the open reservations.
 pub(crate) const BALANCE: Balance = Balance {
