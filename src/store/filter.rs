@@ -120,14 +120,6 @@ fn first_id(moment: DateTime<Utc>, shift: TimeDelta) -> Uuid {
     Uuid::from_u128(millis.min(LAST) << 80)
 }
 
-impl JobView {
-    /// Whether its error is one of these.
-    pub(super) fn fails_with(&self, pattern: &ErrorPattern) -> bool {
-        let error = self.error.as_ref();
-        error.is_some_and(|error| pattern.matches(&error.to_string()))
-    }
-}
-
 /// A page of a list that is sorted newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
@@ -135,6 +127,56 @@ pub struct Page {
     pub limit: u32,
     /// Only jobs older than this one.
     pub before: Option<JobId>,
+}
+
+/// Fills a page with the jobs that a pattern picks. No database knows such patterns: what else
+/// matches is read on, a page of its own at a time, until the page is full.
+pub(super) struct Sieve {
+    pattern: ErrorPattern,
+    room: usize,
+    before: Option<JobId>,
+    pub(super) found: Vec<JobView>,
+}
+
+impl Sieve {
+    /// Jobs that are read at a time.
+    const SCAN: u32 = 500;
+
+    pub(super) const fn new(pattern: ErrorPattern, page: Page) -> Self {
+        Self {
+            pattern,
+            room: page.limit as usize,
+            before: page.before,
+            found: Vec::new(),
+        }
+    }
+
+    /// What to read next; `None` when the page is as full as it can be.
+    pub(super) const fn next(&self) -> Option<Page> {
+        if self.room == 0 {
+            return None;
+        }
+        Some(Page {
+            limit: Self::SCAN,
+            before: self.before,
+        })
+    }
+
+    /// Keeps what the pattern picks of what was read.
+    pub(super) fn sift(&mut self, read: Vec<JobView>) {
+        let more = read.len() == Self::SCAN as usize;
+        self.before = read.last().map(|job| job.id);
+        for job in read {
+            let error = job.error.as_ref().map(ToString::to_string);
+            if self.room > 0 && error.is_some_and(|error| self.pattern.matches(&error)) {
+                self.found.push(job);
+                self.room -= 1;
+            }
+        }
+        if !more {
+            self.room = 0;
+        }
+    }
 }
 
 /// How long a queue's finished jobs are kept, from their end.

@@ -9,10 +9,8 @@ use super::error::Fault;
 use super::transaction::unsigned;
 use super::{filter, progress, rows};
 use crate::job::{AttemptView, JobId, JobView, Priority, State, waiting_for};
+use crate::store::filter::Sieve;
 use crate::store::{Counts, JobFilter, Page, Tally};
-
-/// Jobs that are read at a time where a pattern decides.
-const SCAN: u32 = 500;
 
 /// A job as both tables tell of it.
 #[derive(sqlx::FromRow)]
@@ -48,28 +46,14 @@ pub(super) async fn list(
     filter: &JobFilter,
     page: Page,
 ) -> Result<Vec<JobView>, Fault> {
-    let pattern = filter.pattern().map_err(Fault::corrupt)?;
-    let Some(pattern) = pattern else {
+    let Some(pattern) = filter.pattern().map_err(Fault::corrupt)? else {
         return whole_page(tx, filter, page).await;
     };
-    // The database knows no such patterns: what else matches is read on until the page is full.
-    let mut found = Vec::new();
-    let mut before = page.before;
-    loop {
-        let limit = SCAN;
-        let read = whole_page(tx, filter, Page { limit, before }).await?;
-        let last = read.len() < SCAN as usize;
-        before = read.last().map(|job| job.id);
-        let room = page.limit as usize - found.len();
-        found.extend(
-            read.into_iter()
-                .filter(|job| job.fails_with(&pattern))
-                .take(room),
-        );
-        if last || found.len() == page.limit as usize {
-            return Ok(found);
-        }
+    let mut sieve = Sieve::new(pattern, page);
+    while let Some(page) = sieve.next() {
+        sieve.sift(whole_page(tx, filter, page).await?);
     }
+    Ok(sieve.found)
 }
 
 async fn whole_page(

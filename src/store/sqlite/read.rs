@@ -6,10 +6,8 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::{SqliteStore, clock, rows};
 use crate::job::{AttemptView, JobId, JobView, Priority, ProgressView, State, waiting_for};
+use crate::store::filter::Sieve;
 use crate::store::{Counts, JobFilter, Page, Tally};
-
-/// Jobs that are read at a time where a pattern decides.
-const SCAN: u32 = 500;
 
 // `recorded` numbers on over requeues, as the attempts on record are.
 const VIEW: &str = "SELECT id, kind, queue, state, payload, high, tags,
@@ -188,24 +186,11 @@ pub(super) async fn list(
     let Some(pattern) = filter.pattern().map_err(rows::corrupt)? else {
         return whole_page(store, filter, page).await;
     };
-    // The database knows no such patterns: what else matches is read on until the page is full.
-    let mut found = Vec::new();
-    let mut before = page.before;
-    loop {
-        let limit = SCAN;
-        let read = whole_page(store, filter, Page { limit, before }).await?;
-        let last = read.len() < SCAN as usize;
-        before = read.last().map(|job| job.id);
-        let room = page.limit as usize - found.len();
-        found.extend(
-            read.into_iter()
-                .filter(|job| job.fails_with(&pattern))
-                .take(room),
-        );
-        if last || found.len() == page.limit as usize {
-            return Ok(found);
-        }
+    let mut sieve = Sieve::new(pattern, page);
+    while let Some(page) = sieve.next() {
+        sieve.sift(whole_page(store, filter, page).await?);
     }
+    Ok(sieve.found)
 }
 
 async fn whole_page(
