@@ -23,7 +23,7 @@ enum Step {
 
 #[test]
 fn every_sequence_ends_where_the_table_says() {
-    use Signal::{Answered, Silent, Unavailable, Waiting};
+    use Signal::{Answered, Refused, Silent, Unavailable, Waiting};
     use Step::{Pass, Run};
     let down = Run(Unavailable);
     let table: Vec<(&str, Vec<Step>, &str)> = vec![
@@ -83,6 +83,21 @@ fn every_sequence_ends_where_the_table_says() {
             "then a word",
             vec![down, down, down, Pass(10), Run(Silent), Run(Answered)],
             "closed",
+        ),
+        (
+            "a job that is wrong by itself breaks the row",
+            vec![down, down, Run(Refused), down, down],
+            "closed",
+        ),
+        (
+            "and may have asked nobody",
+            vec![down, down, down, Pass(10), Run(Refused), Run(Refused)],
+            "half_open",
+        ),
+        (
+            "the next one looks",
+            vec![down, down, down, Pass(10), Run(Refused), down],
+            "open",
         ),
         (
             "closed means counting from zero",
@@ -149,7 +164,7 @@ fn only_what_a_handler_says_of_its_dependency_counts() {
             Signal::Waiting,
         ),
         (Err(Failure::retry("x", "y")).into(), Signal::Answered),
-        (Err(Failure::permanent("x", "y")).into(), Signal::Answered),
+        (Err(Failure::permanent("x", "y")).into(), Signal::Refused),
         (Err(Failure::from_store(&store)).into(), Signal::Silent),
         (Outcome::timed_out(seconds), Signal::Silent),
         (Outcome::panicked("x"), Signal::Silent),
