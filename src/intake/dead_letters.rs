@@ -148,12 +148,6 @@ async fn list_dead(
 
 async fn group(State(intake): State<Intake>, mut query: Query) -> Result<Json<Groups>, Problem> {
     let filter = filter(&mut query);
-    if filter.error_pattern.is_some() {
-        query.refuse(
-            "error_pattern",
-            "groups are not sought by pattern; use `error`",
-        );
-    }
     let asked = page(&mut query, GROUPS, &filter);
     query.finish()?;
     // By size, which is no key: the place is how many came before.

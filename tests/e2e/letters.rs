@@ -84,6 +84,20 @@ async fn ids_come_from_files_and_patterns_are_checked_first() {
         .run(&["dlq", "list", "--error-pattern", "order [12] r"])
         .await;
     assert_eq!(out.lines().count(), 3, "{out}");
+    let grouped = [
+        "dlq",
+        "list",
+        "--group",
+        "--error-pattern",
+        "order [12] r",
+        "--json",
+    ];
+    let (_, out, err) = dev.run(&grouped).await;
+    let group: Value = serde_json::from_str(&out).expect(&err);
+    assert_eq!(group["count"], 2, "{out}");
+    let path = "/v1/dead-letters/groups?error_pattern=order%20%5B2%5D";
+    let groups = dev.api.get(path).await.expect(200);
+    assert_eq!(groups["items"][0]["count"], 1, "{groups}");
     std::fs::write(&file, format!("{} # the first\n{}\n", ids[0], ids[2])).unwrap();
     let (code, out, err) = dev.run(&["dlq", "purge", "--ids-file", name]).await;
     assert_eq!((code, &out[..]), (Some(0), "2 removed\n"), "{err}");
