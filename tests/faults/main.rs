@@ -17,6 +17,7 @@ mod support;
 
 mod alarms;
 mod broker;
+mod cluster;
 mod database;
 mod deploy;
 mod doors;
