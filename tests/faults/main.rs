@@ -18,6 +18,7 @@ mod support;
 mod alarms;
 mod broker;
 mod closing;
+mod cluster;
 mod database;
 mod deploy;
 mod doors;

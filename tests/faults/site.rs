@@ -35,7 +35,7 @@ pub struct Site {
     dir: TestDir,
     queues: String,
     /// Where processes reach the broker, if not where it is.
-    broker_port: Option<u16>,
+    broker_url: Option<String>,
 }
 
 /// What a job left in the marks file.
@@ -70,6 +70,13 @@ impl Site {
         Self::on(rabbit, postgres, database, QUEUES).await
     }
 
+    /// As [`Site::start`], with a broker that is there.
+    pub async fn with_broker(rabbit: Rabbit) -> Self {
+        let postgres = Postgres::start().await;
+        let database = postgres.create_database("longshore").await;
+        Self::on(rabbit, postgres, database, QUEUES).await
+    }
+
     async fn on(rabbit: Rabbit, postgres: Postgres, database: String, queues: &str) -> Self {
         let port = free_port();
         let mut site = Self {
@@ -81,7 +88,7 @@ impl Site {
             database,
             dir: TestDir::new("site"),
             queues: queues.to_owned(),
-            broker_port: None,
+            broker_url: None,
         };
         std::fs::write(site.dir.join("queues.toml"), &site.queues).unwrap();
         let mut migrate = site.launch(&["migrate"]).start();
@@ -113,12 +120,16 @@ impl Site {
 
     /// From here on processes that start reach the broker by that port of this machine.
     pub fn reach_the_broker_at(&mut self, port: u16) {
-        self.broker_port = Some(port);
+        self.reach_brokers_at(format!("amqp://guest:guest@127.0.0.1:{port}/%2f"));
+    }
+
+    /// From here on processes that start have this `AMQP_URL`.
+    pub fn reach_brokers_at(&mut self, urls: String) {
+        self.broker_url = Some(urls);
     }
 
     fn broker_url(&self) -> String {
-        let port = self.broker_port.unwrap_or(self.rabbit.port());
-        format!("amqp://guest:guest@127.0.0.1:{port}/%2f")
+        self.broker_url.clone().unwrap_or_else(|| self.rabbit.url())
     }
 
     /// A worker that is registered with the broker.

@@ -16,6 +16,7 @@
 
 pub mod dir;
 pub mod door;
+pub mod epmd;
 pub mod http;
 pub mod places;
 pub mod port;
