@@ -17,9 +17,11 @@ mod support;
 
 mod alarms;
 mod broker;
+mod count;
 mod database;
 mod deploy;
 mod doors;
+mod marks;
 mod messages;
 mod network;
 mod operating;
