@@ -1,6 +1,6 @@
 //! What the jobs need is down: they wait, none loses an attempt, and the dependency is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::support::http::Api;
 use crate::support::postgres::Postgres;
 use crate::support::program::{Launch, Program, free_port, longshore};
 use crate::support::rabbit::Rabbit;
+use crate::support::record::{Fault, Figures, fault};
 use crate::support::smtp::SmtpSink;
 use crate::support::wait::{PATIENCE, until};
 
@@ -55,8 +56,8 @@ struct Office {
     door: Door,
     api: Api,
     workers: Vec<Program>,
-    _dir: TestDir,
-    _services: Option<(Rabbit, Postgres, Program)>,
+    dir: TestDir,
+    services: Option<(Rabbit, Postgres, Program)>,
 }
 
 fn configured(launch: Launch, dir: &TestDir, door: &Door) -> Launch {
@@ -81,10 +82,10 @@ impl Office {
         let office = Self {
             api: Api::new(format!("http://127.0.0.1:{port}")),
             workers: vec![dev.start()],
-            _services: None,
+            services: None,
             sink,
             door,
-            _dir: dir,
+            dir,
         };
         ready(port).await;
         office
@@ -118,10 +119,10 @@ impl Office {
         Self {
             api: Api::new(format!("http://127.0.0.1:{}", ports[0])),
             workers,
-            _services: Some((rabbit, postgres, intake)),
+            services: Some((rabbit, postgres, intake)),
             sink,
             door,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -178,6 +179,45 @@ impl Office {
         jobs
     }
 
+    /// What `verify` says, of a sheet that adds up.
+    async fn verified(&self) -> Value {
+        let mut verify = longshore(["verify", "--json"]).within(self.dir.path());
+        if let Some((rabbit, postgres, _)) = &self.services {
+            verify = verify
+                .env("DATABASE_URL", postgres.url("longshore"))
+                .env("AMQP_URL", rabbit.url());
+        } else {
+            let file = self.dir.join(".longshore/longshore.db");
+            verify = verify.env("DATABASE_URL", format!("sqlite://{}", file.display()));
+        }
+        let mut verify = verify.start();
+        let status = verify.wait_exit(PATIENCE).await;
+        assert!(status.success(), "{}", verify.output_so_far());
+        serde_json::from_str(&verify.stdout()).unwrap()
+    }
+
+    /// Counts the mails at their server.
+    async fn hand_in(&self, mut fault: Fault, jobs: &[Value]) {
+        let verified = self.verified().await;
+        assert_eq!(verified["jobs"]["accepted"], jobs.len(), "{verified}");
+        assert_eq!(verified["jobs"]["succeeded"], jobs.len(), "{verified}");
+        let mails = self.sink.mails();
+        let at = |time: f64| (time * 1000.0) as u64;
+        let arrived = mails
+            .iter()
+            .map(|mail| (mail.message_id.as_str(), 0, at(mail.time)));
+        fault.started(arrived);
+        let ids: BTreeSet<&str> = mails.iter().map(|mail| mail.message_id.as_str()).collect();
+        let burned = jobs.iter().map(|job| job["attempt"].as_u64().unwrap() - 1);
+        fault.hand_in(Figures {
+            accepted: jobs.len(),
+            lost: jobs.len() - ids.len(),
+            twice: mails.len() - ids.len(),
+            unknown: 0,
+            burned: burned.sum::<u64>() as usize,
+        });
+    }
+
     /// A job in that state says that it waits for the mail server, and what that one said.
     async fn says_why(&self, state: &str, code: &str) {
         until(&format!("a {state} job says why"), PATIENCE, async || {
@@ -195,7 +235,7 @@ impl Office {
         .await;
     }
 
-    async fn outage(&mut self, away: Away, mails: usize, length: Duration) {
+    async fn outage(&mut self, mut fault: Fault, away: Away, mails: usize, length: Duration) {
         self.submit(20).await;
         self.sent(20).await;
         assert_eq!(self.queue().await["breaker"], "closed");
@@ -228,7 +268,9 @@ impl Office {
             "nobody looks: {connects} connections"
         );
         self.door.open();
-        for job in self.sent(20 + mails).await {
+        fault.over();
+        let jobs = self.sent(20 + mails).await;
+        for job in &jobs {
             assert_eq!(job["state"], "succeeded", "{job}");
             assert_eq!(job["attempt"], 1, "an attempt was counted: {job}");
         }
@@ -249,6 +291,7 @@ impl Office {
             let told = (count("breaker opened"), count("breaker closed"));
             assert_eq!(told, (1, 1), "{said}");
         }
+        self.hand_in(fault, &jobs).await;
     }
 }
 
@@ -267,26 +310,28 @@ async fn ready(port: u16) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_mails_wait_two_minutes_for_their_server_and_none_loses_an_attempt() {
+    let fault = fault!("The mail server is down for two minutes");
     let mut office = Office::served(2).await;
     office
-        .outage(Away::Shut, 5_000, Duration::from_secs(120))
+        .outage(fault, Away::Shut, 5_000, Duration::from_secs(120))
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_mails_wait_for_their_server_and_none_loses_an_attempt() {
-    // So that a look does not take as long as the whole outage.
-    let mut office = Office::embedded(&QUEUES.replace("60s", "8s")).await;
+    let fault = fault!("The mail server is down for 20 s, embedded");
+    let mut office = Office::embedded(QUEUES).await;
     office
-        .outage(Away::Shut, 500, Duration::from_secs(20))
+        .outage(fault, Away::Shut, 500, Duration::from_secs(20))
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_mails_wait_for_a_server_that_says_nothing_and_none_loses_an_attempt() {
+    let fault = fault!("The mail server takes connections and says nothing for 30 s, embedded");
     // So that a look does not take as long as the whole outage.
     let mut office = Office::embedded(&QUEUES.replace("60s", "8s")).await;
     office
-        .outage(Away::Silent, 300, Duration::from_secs(30))
+        .outage(fault, Away::Silent, 300, Duration::from_secs(30))
         .await;
 }
