@@ -68,6 +68,9 @@ pub enum PublishError {
     /// No queue took it, even after declaring it again.
     #[error("no queue took the message")]
     Unroutable,
+    /// The broker has no such queue, and neither has the configuration of this process.
+    #[error("nobody has such a queue")]
+    UnknownQueue,
     /// No confirm in time.
     #[error("the broker did not confirm in time")]
     Timeout,

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, PublishError};
 use crate::liveness::Liveness;
 use crate::store::{OutboxEntry, OutboxId, Store};
 
@@ -76,7 +76,7 @@ impl Dispatcher {
         tokio::spawn(async move {
             let _place = place;
             let answers = broker.publish(&entry.publications).await;
-            match answers.into_iter().find_map(Result::err) {
+            match failure(answers) {
                 // A crash here publishes all of it again: duplicates are fenced.
                 None => {
                     let _ = confirmed.send(entry.id);
@@ -97,6 +97,16 @@ pub struct Reservation(OwnedSemaphorePermit);
 
 fn weight(messages: usize) -> u32 {
     u32::try_from(messages).map_or(IN_FLIGHT, |messages| messages.clamp(1, IN_FLIGHT))
+}
+
+/// Why an entry is to be published again.
+///
+/// Not for a message to a queue that nobody has any more: with it all the others of its entry would
+/// come again and again, and the outbox would never be up to date. Its job waits in the store, and
+/// counts as lost, and so is published, where its queue is configured again.
+pub(super) fn failure(answers: Vec<Result<(), PublishError>>) -> Option<PublishError> {
+    let mut failed = answers.into_iter().filter_map(Result::err);
+    failed.find(|error| *error != PublishError::UnknownQueue)
 }
 
 /// Group-commits settlements. One that fails is dropped: the entry is published again, once.

@@ -4,6 +4,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Relay;
+use super::dispatcher::failure;
 use crate::broker::Broker;
 use crate::store::{Operation, OperationId, OutboxEntry, StepBy, Store, StoreResult};
 
@@ -62,7 +63,7 @@ impl OperationExecutor {
 
     async fn publish(&self, broker: &dyn Broker, entry: OutboxEntry) {
         let published = tokio::time::timeout(CONFIRM, broker.publish(&entry.publications)).await;
-        if !published.is_ok_and(|answers| answers.iter().all(Result::is_ok)) {
+        if !published.is_ok_and(|answers| failure(answers).is_none()) {
             tracing::debug!(
                 outbox.entry = entry.id.0,
                 "not published; a relay will try again"

@@ -14,6 +14,14 @@ use super::StoreResult;
 /// How long it is kept who did what.
 pub(super) const KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 
+/// What is said of a deed on one job.
+pub(super) fn one_job(edited: bool) -> serde_json::Value {
+    match edited {
+        true => serde_json::json!({"edited": true}),
+        false => serde_json::json!({}),
+    }
+}
+
 /// What operators do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -70,6 +70,11 @@ impl JobFilter {
             || self.fingerprint.is_some()
     }
 
+    /// True if no index finds what it selects: jobs are looked at one by one.
+    pub(super) fn is_sifted(&self) -> bool {
+        self.ids.is_empty() && (self.error.is_some() || !self.tags.is_empty())
+    }
+
     /// What an error's text must match, if that is asked for.
     ///
     /// # Errors

@@ -258,7 +258,9 @@ impl Task {
                 Landing::Refused(pending) => pending.settle(Err(PublishError::Refused)),
                 Landing::Unsent(pending) => unsent.push(pending),
                 Landing::Returned(mut pending) => {
-                    if pending.again || !self.topology.knows(&pending.publication.queue) {
+                    if !self.topology.knows(&pending.publication.queue) {
+                        pending.settle(Err(PublishError::UnknownQueue));
+                    } else if pending.again {
                         pending.settle(Err(PublishError::Unroutable));
                     } else {
                         pending.again = true;

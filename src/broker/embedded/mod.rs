@@ -102,7 +102,7 @@ impl Shared {
             return Err(PublishError::Unavailable(closed()));
         }
         if !self.declare(&publication.queue) {
-            return Err(PublishError::Unroutable);
+            return Err(PublishError::UnknownQueue);
         }
         let source = Source::new(publication.queue.clone(), publication.priority.into());
         match self.state().lanes.get_mut(&source) {

@@ -103,6 +103,19 @@ async fn a_broker_that_lags_is_waited_for_and_not_for_long() {
     assert!(waited.is_some(), "it caught up");
 }
 
+/// One job of a queue that was removed would keep the others of its entry coming, and the search for
+/// lost messages waiting, for ever.
+#[test]
+fn a_queue_that_nobody_has_holds_up_no_entry() {
+    let gone = || Err(PublishError::UnknownQueue);
+    assert_eq!(failure(vec![Ok(()), gone(), Ok(())]), None);
+    let refused = vec![gone(), Err(PublishError::Refused), Ok(())];
+    assert_eq!(failure(refused), Some(PublishError::Refused));
+    // This process has the queue: it is made again, and the entry published again.
+    let missing = failure(vec![Err(PublishError::Unroutable)]);
+    assert_eq!(missing, Some(PublishError::Unroutable));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_is_down_is_not_waited_for() {
     let dispatcher = dispatcher(false);

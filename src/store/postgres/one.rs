@@ -7,6 +7,7 @@ use super::error::Fault;
 use super::rows::state;
 use super::{audit, outbox};
 use crate::job::{Cancelling, JobId, ProcessId};
+use crate::store::audit::one_job;
 use crate::store::{Action, Edit, JobFilter, Operated, OperationId, OperationState};
 
 /// How often a job is looked for in both tables, between which it may move meanwhile.
@@ -37,7 +38,7 @@ pub(super) async fn cancel(tx: &mut PgConnection, id: JobId, by: &str) -> Result
             Cancelling::Already => return Ok(Operated::Already),
             Cancelling::TooLate => return Ok(Operated::Refused(stands)),
         }
-        note(tx, Action::Cancel, id, by).await?;
+        note(tx, Action::Cancel, id, by, false).await?;
         return Ok(match stands.cancelling() {
             Cancelling::ByItsWorker => Operated::Requested,
             _ => Operated::Done,
@@ -148,7 +149,7 @@ pub(super) async fn requeue(
         return Ok(Operated::Unknown);
     }
     outbox::box_up(tx, back, std::time::Duration::ZERO).await?;
-    note(tx, Action::Requeue, id, by).await?;
+    note(tx, Action::Requeue, id, by, edit.is_some()).await?;
     Ok(Operated::Done)
 }
 
@@ -179,15 +180,15 @@ pub(super) async fn send_back(
 }
 
 /// Keeps who did it and when, as an operation on one job that is done.
-async fn note(tx: &mut PgConnection, action: Action, id: JobId, by: &str) -> Result<(), Fault> {
-    audit::note(
-        tx,
-        by,
-        action.into(),
-        &id.to_string(),
-        &serde_json::json!({}),
-    )
-    .await?;
+async fn note(
+    tx: &mut PgConnection,
+    action: Action,
+    id: JobId,
+    by: &str,
+    edited: bool,
+) -> Result<(), Fault> {
+    let detail = one_job(edited);
+    audit::note(tx, by, action.into(), &id.to_string(), &detail).await?;
     let filter = JobFilter {
         ids: vec![id],
         ..JobFilter::default()

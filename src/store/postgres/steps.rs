@@ -15,6 +15,9 @@ const STEP_BYTES: i64 = 8 * 1024 * 1024;
 
 /// Jobs that are looked at in one step where a pattern decides.
 const SCAN: i64 = 500;
+/// Dead jobs that a step looks at, at most, where a filter by tag or text picks few of them: a step
+/// that looked for longer than a statement may take would never get past them.
+const WINDOW: i64 = 5_000;
 
 /// What a step needs to know beyond what is shown.
 #[derive(sqlx::FromRow)]
@@ -146,6 +149,10 @@ async fn pick(
         Some(_) => batch.max(SCAN),
         None => batch,
     };
+    let horizon = match filter.is_sifted() {
+        true => horizon(tx, place).await?,
+        false => None,
+    };
     let mut query = QueryBuilder::new(
         "WITH p AS MATERIALIZED (SELECT x.id, x.error_code || ': ' || x.error_message AS error",
     );
@@ -155,6 +162,9 @@ async fn pick(
         .push_bind(operation.created_at);
     if let Some(place) = place {
         query.push(" AND x.id > ").push_bind(place);
+    }
+    if let Some(horizon) = horizon {
+        query.push(" AND x.id <= ").push_bind(horizon);
     }
     query.push(" ORDER BY x.id LIMIT ").push_bind(looked);
     query.push(
@@ -183,7 +193,23 @@ async fn pick(
             picked.ids.push(id);
         }
     }
+    if let Some(horizon) = horizon.filter(|_| picked.last) {
+        picked.place = Some(horizon);
+        picked.last = false;
+    }
     Ok(picked)
+}
+
+/// How far a step looks whose filter no index answers, however few it finds; `None`: to the end.
+async fn horizon(tx: &mut PgConnection, place: Option<Uuid>) -> Result<Option<Uuid>, Fault> {
+    Ok(sqlx::query_scalar(
+        "SELECT id FROM longshore.done WHERE state = 5 AND ($1::uuid IS NULL OR id > $1)
+         ORDER BY id OFFSET $2 LIMIT 1",
+    )
+    .bind(place)
+    .bind(WINDOW)
+    .fetch_optional(tx)
+    .await?)
 }
 
 /// Those that are still dead, locked in order; not those that were requeued and died again since

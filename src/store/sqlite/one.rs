@@ -4,6 +4,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::{SqliteStore, audit, outbox, rows};
 use crate::job::{Cancelling, JobId, ProcessId, State};
+use crate::store::audit::one_job;
 use crate::store::{Action, Edit, JobFilter, Operated, OperationId, OperationState};
 
 type Tx = Transaction<'static, Sqlite>;
@@ -31,7 +32,7 @@ pub(super) async fn cancel(store: &SqliteStore, id: JobId, by: &str) -> sqlx::Re
         .bind(now)
         .execute(&mut *tx)
         .await?;
-    note(&mut tx, Action::Cancel, id, by, now).await?;
+    note(&mut tx, Action::Cancel, id, by, now, false).await?;
     tx.commit().await?;
     Ok(answer)
 }
@@ -94,7 +95,7 @@ pub(super) async fn requeue(
     send_back(&mut tx, now, &[id]).await?;
     let back = [(id, dispatch + 1)];
     outbox::enter(&mut tx, now, std::time::Duration::ZERO, false, &back).await?;
-    note(&mut tx, Action::Requeue, id, by, now).await?;
+    note(&mut tx, Action::Requeue, id, by, now, edit.is_some()).await?;
     tx.commit().await?;
     Ok(Operated::Done)
 }
@@ -115,8 +116,15 @@ pub(super) async fn send_back(tx: &mut Tx, now: i64, ids: &[JobId]) -> sqlx::Res
 }
 
 /// Keeps who did it and when, as an operation on one job that is done.
-async fn note(tx: &mut Tx, action: Action, id: JobId, by: &str, now: i64) -> sqlx::Result<()> {
-    let detail = serde_json::json!({});
+async fn note(
+    tx: &mut Tx,
+    action: Action,
+    id: JobId,
+    by: &str,
+    now: i64,
+    edited: bool,
+) -> sqlx::Result<()> {
+    let detail = one_job(edited);
     audit::note(tx, now, by, action.into(), &id.to_string(), &detail).await?;
     let filter = JobFilter {
         ids: vec![id],

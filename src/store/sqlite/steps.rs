@@ -17,6 +17,9 @@ const STEP_BYTES: usize = 8 * 1024 * 1024;
 
 /// Jobs that are looked at in one step where a pattern decides.
 const SCAN: u32 = 500;
+/// Dead jobs that a step looks at, at most, where a filter by tag or text picks few of them: nobody
+/// else writes meanwhile.
+const WINDOW: u32 = 5_000;
 
 /// A dead job that may be picked.
 #[derive(sqlx::FromRow)]
@@ -182,6 +185,10 @@ async fn pick(
         Some(_) => batch.max(SCAN),
         None => batch,
     };
+    let horizon = match filter.is_sifted() {
+        true => horizon(tx, place).await?,
+        false => None,
+    };
     let mut query = QueryBuilder::new(concat!(
         "SELECT ",
         publication!(),
@@ -194,6 +201,9 @@ async fn pick(
         .push_bind(operation.created_at.timestamp_micros());
     if let Some(place) = place {
         query.push(" AND id > ").push_bind(place);
+    }
+    if let Some(horizon) = horizon {
+        query.push(" AND id <= ").push_bind(horizon);
     }
     query
         .push(" ORDER BY id LIMIT ")
@@ -221,5 +231,21 @@ async fn pick(
             picked.jobs.push(job);
         }
     }
+    if let Some(horizon) = horizon.filter(|_| picked.last) {
+        picked.seen = Some(horizon.into());
+        picked.last = false;
+    }
     Ok(picked)
+}
+
+/// How far a step looks whose filter no index answers, however few it finds; `None`: to the end.
+async fn horizon(tx: &mut Tx, place: Option<Uuid>) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar(
+        "SELECT id FROM job WHERE state = 5 AND (?1 IS NULL OR id > ?1)
+         ORDER BY id LIMIT 1 OFFSET ?2",
+    )
+    .bind(place)
+    .bind(WINDOW)
+    .fetch_optional(&mut **tx)
+    .await
 }

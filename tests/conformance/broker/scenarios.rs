@@ -315,7 +315,7 @@ pub(super) async fn publishing_declares_a_missing_queue(stage: Stage) {
     let mut batch = numbered(&queue, 0..3);
     batch[1].queue = fresh_queue();
     let answers = within(broker.publish(&batch)).await;
-    assert_eq!(answers, [Ok(()), Err(PublishError::Unroutable), Ok(())]);
+    assert_eq!(answers, [Ok(()), Err(PublishError::UnknownQueue), Ok(())]);
     assert_eq!(
         within(async {
             // Whoever listens only now still learns of it.
@@ -338,7 +338,7 @@ pub(super) async fn an_unknown_queue_takes_nothing(stage: Stage) {
     let Stage { broker, .. } = stage;
     let unknown = fresh_queue();
     let answers = within(broker.publish(&numbered(&unknown, 0..2))).await;
-    assert_eq!(answers, [const { Err(PublishError::Unroutable) }; 2]);
+    assert_eq!(answers, [const { Err(PublishError::UnknownQueue) }; 2]);
     let mut consumer = broker.consume(normal(&unknown), 1).await;
     nothing(&mut consumer).await;
     assert!(!*consumer.registered().borrow());

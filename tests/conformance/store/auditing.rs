@@ -1,6 +1,8 @@
 //! Who did what, when.
 
-use longshore::store::{Action, AuditFilter, Deed, NewKey, NewOperation, OperationCommand, Scopes};
+use longshore::store::{
+    Action, AuditFilter, Deed, Edit, NewKey, NewOperation, OperationCommand, Scopes,
+};
 use serde_json::json;
 
 use super::world::{World, die, new_job, new_operation, queue};
@@ -9,6 +11,17 @@ async fn deeds(world: &World, filter: &AuditFilter) -> Vec<(Deed, String)> {
     let entries = world.store.audit(filter, 100, None).await.unwrap();
     let deed = |entry: longshore::store::AuditEntry| (entry.deed, entry.target);
     entries.into_iter().map(deed).collect()
+}
+
+/// What was sent back is not what was dead: that much is known when the job itself is long gone.
+pub(crate) async fn an_edit_is_on_record(world: &World) {
+    let id = world.ended(new_job(), die("refused")).await;
+    let edit = Edit {
+        payload: b"{}".to_vec(),
+    };
+    world.store.requeue(id, Some(&edit), "ada").await.unwrap();
+    let entries = world.store.audit(&AuditFilter::default(), 1, None).await;
+    assert_eq!(entries.unwrap()[0].detail["edited"], true);
 }
 
 pub(crate) async fn every_deed_is_on_record_with_its_doer(world: &World) {

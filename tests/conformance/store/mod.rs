@@ -201,6 +201,7 @@ macro_rules! backend {
                     errors_are_found_by_their_text,
                     the_dead_are_grouped_by_their_cause,
                     groups_are_made_of_what_a_pattern_picks,
+                    what_is_rare_is_found_step_by_step,
                 ]
                 cancelling(migrated): [
                     what_waits_is_cancelled_at_once,
@@ -236,6 +237,7 @@ macro_rules! backend {
                     an_operation_that_fails_lets_the_others_pass,
                 ]
                 auditing(migrated): [
+                    an_edit_is_on_record,
                     every_deed_is_on_record_with_its_doer,
                     the_record_is_read_in_pages_by_doer_and_deed,
                     the_record_is_kept_for_a_time,

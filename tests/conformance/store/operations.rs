@@ -24,11 +24,11 @@ async fn begin(world: &World, action: Action) -> Operation {
     world.store.begin(&new_operation(action)).await.unwrap()
 }
 
-async fn step(world: &World, by: &StepBy) -> Option<Advance> {
+pub(super) async fn step(world: &World, by: &StepBy) -> Option<Advance> {
     world.store.advance(by, None).await.unwrap()
 }
 
-fn sent(advance: &Advance) -> Vec<JobId> {
+pub(super) fn sent(advance: &Advance) -> Vec<JobId> {
     let entry = advance.entry.as_ref();
     let publications = entry.map(|entry| published(&entry.publications));
     let ids = publications.unwrap_or_default().into_iter();

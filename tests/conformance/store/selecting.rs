@@ -1,8 +1,11 @@
 use chrono::TimeDelta;
 use longshore::job::{ErrorClass, JobError, JobId, NewJob, State, Transition, fingerprint};
-use longshore::store::{JobFilter, Page};
+use longshore::store::{Action, DeadLetter, JobFilter, NewOperation, OperationState, Page};
 
-use super::world::{LONG, World, die, ids, job_in, new_job, queue, retry, succeed};
+use super::operations::{sent, step};
+use super::world::{
+    LONG, World, die, ids, job_in, new_job, new_operation, queue, retry, step_by, succeed,
+};
 
 fn any() -> JobFilter {
     JobFilter::default()
@@ -255,4 +258,40 @@ pub(crate) async fn groups_are_made_of_what_a_pattern_picks(world: &World) {
     assert_eq!(one, all[1..2]);
     let none = world.store.dead_groups(&picked("nothing"), 10, 0).await;
     assert_eq!(none.unwrap(), []);
+}
+
+/// One among thousands: no step looks at all of them, and none is the last before the end.
+pub(crate) async fn what_is_rare_is_found_step_by_step(world: &World) {
+    let letters: Vec<DeadLetter> = (0..6_000)
+        .map(|n| DeadLetter {
+            id: JobId::new(),
+            kind: "email.send".to_owned(),
+            queue: queue("email"),
+            payload: b"{}".to_vec(),
+            error: JobError::new(ErrorClass::Permanent, "x", &format!("order {n} refused")),
+            unique: None,
+        })
+        .collect();
+    for batch in letters.chunks(1_000) {
+        let entered = world.store.insert_dead(world.process, batch).await;
+        entered.unwrap();
+    }
+    let mut order: Vec<JobId> = letters.iter().map(|letter| letter.id).collect();
+    order.sort_unstable();
+    let rare = letters.iter().find(|letter| letter.id == order[5_500]);
+    let rare = rare.unwrap();
+    let operation = NewOperation {
+        filter: JobFilter {
+            error: Some(rare.error.message.clone()),
+            ..JobFilter::default()
+        },
+        ..new_operation(Action::Requeue)
+    };
+    assert_eq!(world.store.begin(&operation).await.unwrap().matched, 1);
+    let first = step(world, &step_by(10)).await.unwrap();
+    assert_eq!(sent(&first), []);
+    assert_eq!(first.operation.state, OperationState::Running);
+    let second = step(world, &step_by(10)).await.unwrap();
+    assert_eq!(sent(&second), [rare.id]);
+    assert_eq!(second.operation.state, OperationState::Done);
 }
