@@ -16,11 +16,14 @@
 mod support;
 
 mod alarms;
+mod backends;
 mod broker;
 mod closing;
 mod database;
 mod deploy;
 mod doors;
+mod embedded;
+mod frozen;
 mod full;
 mod load;
 mod messages;
