@@ -15,6 +15,8 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use longshore::broker::Broker;
+use longshore::broker::amqp::AmqpBroker;
 use serde_json::json;
 
 use support::process::was_killed;
@@ -71,9 +73,19 @@ async fn messages(rabbit: &Rabbit, expected: &str) {
     .await;
 }
 
+/// A run for one version that gets another would prove nothing. `tests/run` says which it was
+/// asked for, if any.
+fn is_the_version_asked_for(variable: &str, version: &str) {
+    let asked = std::env::var(variable).unwrap_or_default();
+    let fits = asked.is_empty() || format!("{version}.").starts_with(&format!("{asked}."));
+    assert!(fits, "{variable} is {asked}, but this is {version}");
+}
+
 #[tokio::test]
 async fn rabbitmq_is_killed_restarted_frozen_and_wiped() {
     let mut rabbit = Rabbit::start().await;
+    let version = rabbit.ctl(&["version"]).await;
+    is_the_version_asked_for("LONGSHORE_TEST_RABBITMQ_VERSION", version.trim());
     publish(&rabbit.url()).await;
     // RabbitMQ 3.10 writes down only some moments later which files belong to a new quorum
     // queue: killed at once, it comes back with the queue and without its confirmed messages.
@@ -112,6 +124,9 @@ async fn postgres_is_killed_restarted_frozen_and_wiped() {
     postgres
         .psql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
         .await;
+    let version = postgres.psql("SHOW server_version").await;
+    let version = version.split(' ').next().unwrap();
+    is_the_version_asked_for("LONGSHORE_TEST_POSTGRES_VERSION", version);
     let kept = "SELECT n FROM kept";
 
     postgres.kill();
@@ -165,6 +180,17 @@ async fn the_shared_services_answer_and_databases_are_apart() {
             .await
             .is_err()
     );
+
+    let version: String = sqlx::query_scalar("SHOW server_version")
+        .fetch_one(&first)
+        .await
+        .unwrap();
+    let version = version.split(' ').next().unwrap();
+    is_the_version_asked_for("LONGSHORE_TEST_POSTGRES_VERSION", version);
+    let greeting = AmqpBroker::connect(&[shared::amqp_url()], &[]).unwrap();
+    let version = greeting.version().await.unwrap();
+    let version = version.trim_start_matches("RabbitMQ ");
+    is_the_version_asked_for("LONGSHORE_TEST_RABBITMQ_VERSION", version);
 
     let broker = Connection::connect(&shared::amqp_url(), ConnectionProperties::default())
         .await

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 
 pub use consumer::{Consumer, ConsumerFeed, Delivery, Settlement, Verdict, consumer};
 pub use error::{BrokerError, PublishError};
-pub use topology::{Lane, ObjectStatus, QueueStatus, Source};
+pub use topology::{Lane, NodeStatus, ObjectStatus, QueueStatus, Source};
 
 use crate::job::{Publication, QueueName};
 
@@ -75,6 +75,12 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// When it cannot be reached.
     async fn version(&self) -> Result<String, BrokerError>;
+
+    /// Asks every broker that the settings name, each by itself: the nodes of one cluster. None
+    /// where the broker is in this process.
+    async fn nodes(&self) -> Vec<NodeStatus> {
+        Vec::new()
+    }
 
     /// Closes every connection. Consumers end.
     async fn close(&self);

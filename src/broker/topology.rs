@@ -71,6 +71,15 @@ pub struct QueueStatus {
     pub consumers: u64,
 }
 
+/// One broker of those that the settings name, as it answers now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// `host:port`.
+    pub address: String,
+    /// `RabbitMQ 3.10.8`, or why it does not say.
+    pub version: Result<String, String>,
+}
+
 /// Whether a broker object is as it should be.
 #[derive(Debug, Clone, Serialize)]
 pub struct ObjectStatus {

@@ -104,7 +104,7 @@ fn bulk_schema(generator: &mut SchemaGenerator) -> Schema {
             "kind": kind, "queue": queue, "tag": tag, "id": id,
             "code": {"type": ["string", "null"], "minLength": 1, "maxLength": 1000},
             "error": {"type": ["string", "null"], "minLength": 1, "maxLength": 1000},
-            "error_pattern": {"type": ["string", "null"], "maxLength": 1000, "description": "A regular expression that the error's `code: message` matches somewhere."},
+            "error_pattern": {"type": ["string", "null"], "minLength": 1, "maxLength": 1000, "description": "A regular expression that the error's `code: message` matches somewhere."},
             "fingerprint": {"type": ["string", "null"], "pattern": "^[0-9a-f]{16}$"},
             "since": {"type": ["string", "null"], "format": "date-time"},
             "until": {"type": ["string", "null"], "format": "date-time"},

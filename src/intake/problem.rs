@@ -50,6 +50,11 @@ impl Problem {
         Self::new(kind, detail).with("errors", json!(errors))
     }
 
+    /// True if it is of that kind.
+    pub(super) fn is(&self, kind: &'static ProblemKind) -> bool {
+        self.kind.code == kind.code
+    }
+
     /// Tells the caller to come back after this many seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {

@@ -5,6 +5,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -16,6 +17,7 @@
 
 pub mod dir;
 pub mod door;
+pub mod epmd;
 pub mod http;
 pub mod places;
 pub mod port;
@@ -23,6 +25,7 @@ pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod rabbit;
+pub mod record;
 pub mod services;
 pub mod shared;
 pub mod smtp;

@@ -4,11 +4,13 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::dir::TestDir;
+use super::epmd::Epmd;
 use super::places;
 use super::port::free_port;
 use super::process::Tree;
@@ -20,9 +22,8 @@ use super::wait::{PATIENCE, until};
 pub struct Rabbit {
     // Dropped in this order: the node before the port mapper, the folder last.
     node: Option<Tree>,
-    epmd: Tree,
+    epmd: Arc<Epmd>,
     port: u16,
-    epmd_port: u16,
     distribution_port: u16,
     dir: TestDir,
 }
@@ -30,31 +31,31 @@ pub struct Rabbit {
 impl Rabbit {
     /// Starts one; returns when it speaks AMQP.
     pub async fn start() -> Self {
-        let dir = TestDir::new("rabbitmq");
-        let epmd_port = free_port();
-        // In the foreground and before the node, which would start a daemon that outlives all.
-        let epmd = Tree::spawn(
-            Command::new(places::epmd())
-                .args(["-port", &epmd_port.to_string()])
-                .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-                .stdout(fs::File::create(dir.join("epmd.log")).expect("log"))
-                .stderr(std::process::Stdio::null()),
-        );
-        let mut rabbit = Self {
+        let [node] = Self::cluster().await;
+        node
+    }
+
+    /// Starts so many, which are one cluster; returns when all speak AMQP.
+    pub async fn cluster<const N: usize>() -> [Self; N] {
+        let epmd = Arc::new(Epmd::start().await);
+        let mut nodes = std::array::from_fn(|_| Self {
             node: None,
-            epmd,
+            epmd: epmd.clone(),
             port: free_port(),
-            epmd_port,
             distribution_port: free_port(),
-            dir,
-        };
-        rabbit.configure();
-        until("epmd listens", PATIENCE, async || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, epmd_port)).ok()
-        })
-        .await;
-        rabbit.boot().await;
-        rabbit
+            dir: TestDir::new("rabbitmq"),
+        });
+        let names: Vec<String> = nodes.iter().map(Self::name).collect();
+        for node in &nodes {
+            node.configure(&names);
+        }
+        futures::future::join_all(nodes.iter_mut().map(Self::boot)).await;
+        nodes
+    }
+
+    /// What the node is called in its cluster.
+    pub fn name(&self) -> String {
+        format!("test-{}@localhost", self.port)
     }
 
     /// The default virtual host, as the default user.
@@ -169,18 +170,26 @@ impl Rabbit {
         .await;
     }
 
-    fn configure(&self) {
-        let config = format!(
+    /// `cluster`: the names of its nodes.
+    fn configure(&self, cluster: &[String]) {
+        let mut config = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\n\
              disk_free_limit.absolute = 50MB\n\
              log.file.level = info\n",
             self.port
         );
+        if cluster.len() > 1 {
+            config += "cluster_formation.peer_discovery_backend = classic_config\n";
+            for (index, name) in cluster.iter().enumerate() {
+                let key = format!("cluster_formation.classic_config.nodes.{}", index + 1);
+                config += &format!("{key} = {name}\n");
+            }
+        }
         fs::write(self.dir.join("rabbitmq.conf"), config).expect("config");
         fs::write(self.dir.join("plugins"), "[].\n").expect("config");
         fs::write(self.dir.join("rabbitmq-env.conf"), "").expect("config");
         let cookie = self.dir.join(".erlang.cookie");
-        fs::write(&cookie, uuid::Uuid::now_v7().simple().to_string()).expect("cookie");
+        fs::write(&cookie, &self.epmd.cookie).expect("cookie");
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o600)).expect("cookie");
     }
 
@@ -191,12 +200,9 @@ impl Rabbit {
             ("PATH", std::env::var_os("PATH").unwrap_or_default()),
             ("LANG", "C.UTF-8".into()),
             ("HOME", self.dir.path().into()),
-            ("ERL_EPMD_PORT", self.epmd_port.to_string().into()),
+            ("ERL_EPMD_PORT", self.epmd.port.to_string().into()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
-            (
-                "RABBITMQ_NODENAME",
-                format!("test-{}@localhost", self.port).into(),
-            ),
+            ("RABBITMQ_NODENAME", self.name().into()),
             ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODE_PORT", self.port.to_string().into()),
             (

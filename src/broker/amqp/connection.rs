@@ -11,7 +11,7 @@ use lapin::uri::AMQPUri;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, NodeStatus};
 
 /// A connection out of the pool. It goes back there when it is dropped.
 pub(super) type Link = Object;
@@ -114,15 +114,23 @@ impl Connections {
     pub(super) async fn version(&self) -> Result<String, BrokerError> {
         let mut reasons = Vec::new();
         for endpoint in &self.endpoints {
-            match tokio::time::timeout(CONNECT_TIMEOUT, super::greeting::version(&endpoint.uri))
-                .await
-            {
-                Ok(Ok(version)) => return Ok(version),
-                Ok(Err(error)) => reasons.push(format!("{}: {error}", endpoint.label)),
-                Err(_) => reasons.push(format!("{}: no answer in time", endpoint.label)),
+            match endpoint.version().await {
+                Ok(version) => return Ok(version),
+                Err(reason) => reasons.push(format!("{}: {reason}", endpoint.label)),
             }
         }
         Err(BrokerError::Unavailable(reasons.join("; ")))
+    }
+
+    /// The same of each of them, asked all at once.
+    pub(super) async fn nodes(&self) -> Vec<NodeStatus> {
+        let asked = self.endpoints.iter().map(|endpoint| async {
+            NodeStatus {
+                address: endpoint.label.clone(),
+                version: endpoint.version().await,
+            }
+        });
+        futures::future::join_all(asked).await
     }
 
     /// Closes what is idle, and the shared connection. Connections in use close when their
@@ -185,6 +193,14 @@ impl Endpoint {
         .create_pool(connection_properties, Runtime::Tokio1)
         .map_err(|error| BrokerError::Url(format!("no connection pool: {error}")))?;
         Ok(Self { label, uri, pool })
+    }
+
+    async fn version(&self) -> Result<String, String> {
+        let asked = super::greeting::version(&self.uri);
+        match tokio::time::timeout(CONNECT_TIMEOUT, asked).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
     }
 
     async fn open(&self) -> Result<Link, String> {

@@ -28,7 +28,9 @@ use self::connection::Connections;
 use self::consumer::Supervisor;
 use self::publisher::Publisher;
 use self::topology::Topology;
-use super::{Broker, BrokerError, Consumer, ObjectStatus, PublishError, QueueStatus, Source};
+use super::{
+    Broker, BrokerError, Consumer, NodeStatus, ObjectStatus, PublishError, QueueStatus, Source,
+};
 use crate::job::{Publication, QueueName};
 
 /// How long closing waits for acknowledgements to be written.
@@ -131,6 +133,10 @@ impl Broker for AmqpBroker {
 
     async fn version(&self) -> Result<String, BrokerError> {
         self.connections.version().await
+    }
+
+    async fn nodes(&self) -> Vec<NodeStatus> {
+        self.connections.nodes().await
     }
 
     async fn close(&self) {

@@ -1,5 +1,5 @@
 use super::Findings;
-use crate::broker::{BrokerError, ObjectStatus};
+use crate::broker::{BrokerError, NodeStatus, ObjectStatus};
 use crate::cli::open;
 use crate::config::{Queues, Settings};
 
@@ -14,6 +14,7 @@ pub(super) async fn examine(settings: &Settings, queues: &Queues, findings: &mut
         Ok(None) => return findings.ok("broker", "embedded"),
         Err(error) => return findings.problem("broker", error.text(), "set AMQP_URL"),
     };
+    examine_nodes(&broker.nodes().await, findings);
     // Listing the objects takes a login; the version alone does not.
     match broker.version().await {
         Ok(version) if is_too_old(&version) => {
@@ -41,6 +42,31 @@ pub(super) async fn examine(settings: &Settings, queues: &Queues, findings: &mut
         Err(error) => findings.problem("broker", error.to_string(), error.fix()),
     }
     broker.close().await;
+}
+
+/// With several URLs a node that is down is not noticed otherwise: the others do its work, as
+/// long as there is a majority. That none answers is said of the broker as a whole.
+fn examine_nodes(nodes: &[NodeStatus], findings: &mut Findings) {
+    let silent = nodes.iter().filter(|node| node.version.is_err()).count();
+    if silent == nodes.len() {
+        return;
+    }
+    for node in nodes {
+        if let Err(reason) = &node.version {
+            let detail = format!("{} does not answer: {reason}", node.address);
+            let fix = "start that node, or correct AMQP_URL";
+            findings.warning("broker", detail, fix);
+        }
+    }
+    if silent * 2 > nodes.len() {
+        let detail = format!(
+            "{silent} of {} nodes are down: queues stand still",
+            nodes.len()
+        );
+        let fix = "start most of the nodes that hold the queues (`rabbitmq-queues quorum_status \
+                   QUEUE` names them); jobs are safe in the store meanwhile";
+        findings.problem("broker", detail, fix);
+    }
 }
 
 fn is_too_old(version: &str) -> bool {
