@@ -91,7 +91,13 @@ impl From<Vec<ConfigError>> for CliError {
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {
+            StoreError::Schema(_) if error.is_refusal() => {
+                Self::usage(format!("{error} — {}", error.fix()))
+            }
             StoreError::Schema(text) | StoreError::Url(text) => Self::usage(text),
+            error @ (StoreError::Unavailable(_) | StoreError::Full(_)) => {
+                Self::message(format!("{error} — {}", error.fix()))
+            }
             error @ StoreError::File { .. } => Self::usage(format!(
                 "{error} — choose another folder with LONGSHORE_DATA_DIR, or another file with \
                  DATABASE_URL"

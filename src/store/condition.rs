@@ -46,6 +46,12 @@ pub trait Inspect {
 }
 
 impl StoreError {
+    /// True if the role lacks a right.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Schema(why) if why.contains(PERMISSION_DENIED))
+    }
+
     /// What an operator can do about it.
     #[must_use]
     pub fn fix(&self) -> &'static str {
@@ -66,7 +72,7 @@ impl StoreError {
                  LONGSHORE_DATA_DIR"
             }
             Self::Url(_) => "correct DATABASE_URL",
-            Self::Schema(why) if why.contains(PERMISSION_DENIED) => fix_of(PERMISSION_DENIED),
+            Self::Schema(_) if self.is_refusal() => fix_of(PERMISSION_DENIED),
             Self::Schema(_) => "longshore migrate",
             Self::Corrupt(_) => "restore the database from a backup; the message says which row",
             Self::Data(_) | Self::Stopping => "see the database's log",

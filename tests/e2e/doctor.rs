@@ -144,7 +144,13 @@ async fn what_is_wrong_with_a_broker_comes_with_its_fix() {
     let (port, url) = (rabbit.port(), database.url());
     let found = findings(url, &rabbit.url()).await;
     tells(&found, &["ok broker", "RabbitMQ"]);
-    tells(&found, &["warning topology", "missing", "--apply"]);
+    tells(&found, &["warning topology", "all 11 objects", "--apply"]);
+    let once = |check: &str| found.iter().filter(|one| one.contains(check)).count();
+    assert_eq!(
+        (once("topology:"), once("publishing:")),
+        (1, 0),
+        "{found:#?}"
+    );
     let mut apply = longshore(["topology", "--apply"])
         .env("DATABASE_URL", url)
         .env("AMQP_URL", rabbit.url())

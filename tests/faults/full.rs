@@ -2,7 +2,6 @@
 //! accepted is there, and all of it runs once there is room.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -235,20 +234,58 @@ async fn through_a_limit() {
     let program = probe();
     let program = program.to_str().unwrap();
     let mut dev = Dev::start("sh", &["-c", SMALL_FILES, program]).await;
-    let limit = |dev: &Dev, bytes: &str| {
-        let pid = dev.process.pid().to_string();
-        let limit = format!("--fsize={bytes}:unlimited");
-        let set = Command::new("prlimit")
-            .args(["--pid", &pid, &limit])
-            .status();
-        assert!(set.unwrap().success());
-    };
-    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
     let shut = async |dev: &Dev| {
-        let file = |name: &str| size(&dev.dir.join("disk").join(name));
+        let file = |name| size(&dev.dir, name);
         let largest = file("longshore.db").max(file("longshore.db-wal"));
         limit(dev, &largest.to_string());
     };
     let open = async |dev: &Dev| limit(dev, "unlimited");
     through_a_shortage(&mut dev, shut, open).await;
+}
+
+fn size(dir: &TestDir, name: &str) -> u64 {
+    std::fs::metadata(dir.join("disk").join(name)).map_or(0, |file| file.len())
+}
+
+/// How large files may grow from now on.
+fn limit(dev: &Dev, bytes: &str) {
+    let pid = dev.process.pid().to_string();
+    let limit = format!("--fsize={bytes}:unlimited");
+    let set = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
+    assert!(set.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_room_waits_for_it() {
+    let program = probe();
+    let shell = ["sh", "-c", SMALL_FILES, program.to_str().unwrap()];
+    let mut dev = Dev::start(shell[0], &shell[1..]).await;
+    let switch = async |dev: &Dev, what: &str| {
+        let path = format!("/v1/queues/probe/{what}");
+        dev.api.post(&path, &json!(null)).await.expect(200);
+    };
+    switch(&dev, "pause").await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.push(dev.submit(&json!({"ms": 1})).await.unwrap());
+    }
+    dev.process.kill9();
+    // Not a byte more than there is.
+    let log = size(&dev.dir, "longshore.db-wal");
+    let fsize = format!("--fsize={log}:unlimited");
+    let arguments = [&[&fsize[..]], &shell[..]].concat();
+    let started = launch(&dev.dir, "prlimit", &arguments).await;
+    (dev.process, dev.api) = started;
+    let waiting = "waiting for the database";
+    let told = dev.process.wait_for_line(waiting, PATIENCE).await;
+    assert!(told.contains("no room"), "{told}");
+    let ready = dev.api.get("/readyz").await;
+    assert_eq!(ready.status.as_u16(), 503, "{}", ready.body);
+    limit(&dev, "unlimited");
+    self::ready(&dev.api).await;
+    switch(&dev, "resume").await;
+    dev.all_ran_once(&ids).await;
+    verified(&mut dev).await;
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::site::Site;
 use crate::support::http::Api;
+use crate::support::wait::{PATIENCE, until};
 
 const CLIENTS: usize = 4;
 /// Between an answer and the next submission of a client.
@@ -90,4 +91,14 @@ pub async fn exactly(site: &Site, ids: &[String]) {
     let count = "SELECT count(*) FROM longshore.job";
     let jobs = site.postgres.psql_in("longshore", count).await;
     assert_eq!(jobs, ids.len().to_string(), "jobs that nobody was told of");
+}
+
+/// Until nothing is left to do, as the database sees it.
+pub async fn at_rest(site: &Site) {
+    until("nothing is left to do", PATIENCE, async || {
+        let count = "SELECT count(*) FROM longshore.live";
+        let live = site.postgres.psql_in("longshore", count).await;
+        (live == "0").then_some(())
+    })
+    .await;
 }

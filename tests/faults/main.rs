@@ -16,6 +16,7 @@
 mod support;
 
 mod alarms;
+mod backends;
 mod broker;
 mod closing;
 mod cluster;
@@ -23,6 +24,8 @@ mod count;
 mod database;
 mod deploy;
 mod doors;
+mod embedded;
+mod frozen;
 mod full;
 mod load;
 mod marks;

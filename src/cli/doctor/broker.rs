@@ -6,6 +6,8 @@ use crate::config::{Queues, Settings};
 /// The oldest RabbitMQ whose quorum queues do all that is asked of them.
 const OLDEST: (u32, u32) = (3, 10);
 
+const MISSING: &str = "missing";
+
 pub(super) async fn examine(settings: &Settings, queues: &Queues, findings: &mut Findings) {
     let broker = match open::reachable_broker(settings, queues) {
         Ok(Some(broker)) => broker,
@@ -26,9 +28,13 @@ pub(super) async fn examine(settings: &Settings, queues: &Queues, findings: &mut
     match broker.topology().await {
         Ok(objects) => {
             examine_objects(&objects, findings);
-            match broker.round_trip().await {
-                Ok(()) => findings.ok("publishing", "a message of its own went there and back"),
-                Err(error) => findings.problem("publishing", error.to_string(), error.fix()),
+            // Without it there is no way for a message, which is said.
+            let no_exchange = |o: &ObjectStatus| o.object == "exchange" && o.status == MISSING;
+            if !objects.iter().any(no_exchange) {
+                match broker.round_trip().await {
+                    Ok(()) => findings.ok("publishing", "a message of its own went there and back"),
+                    Err(error) => findings.problem("publishing", error.to_string(), error.fix()),
+                }
             }
         }
         // Said above, where it is the same.
@@ -75,23 +81,31 @@ fn is_too_old(version: &str) -> bool {
 }
 
 fn examine_objects(objects: &[ObjectStatus], findings: &mut Findings) {
+    let mut missing = Vec::new();
     for object in objects.iter().filter(|object| object.status != "declared") {
-        let name = format!("{} {}: {}", object.object, object.name, object.status);
-        if object.status == "missing" {
-            let fix = "longshore topology --apply, or start a process";
-            findings.warning("topology", name, fix);
-        } else {
-            let name = match &object.detail {
-                Some(detail) => format!("{name} ({detail})"),
-                None => name,
-            };
-            let fix =
-                "drain and delete it, then longshore topology --apply; the store fills it again";
-            findings.problem("topology", name, fix);
+        let name = format!("{} {}", object.object, object.name);
+        if object.status == MISSING {
+            missing.push(name);
+            continue;
         }
+        let detail = match &object.detail {
+            Some(detail) => format!("{name}: {} ({detail})", object.status),
+            None => format!("{name}: {}", object.status),
+        };
+        let fix = "drain and delete it, then longshore topology --apply; the store fills it again";
+        findings.problem("topology", detail, fix);
+    }
+    let all = objects.len();
+    if !missing.is_empty() {
+        let detail = match missing.len() {
+            none if none == all => format!("all {all} objects are missing"),
+            some => format!("{some} of {all} objects missing: {}", missing.join(", ")),
+        };
+        let fix = "longshore topology --apply, or start a process";
+        findings.warning("topology", detail, fix);
     }
     if objects.iter().all(|object| object.status == "declared") {
-        findings.ok("topology", format!("{} objects declared", objects.len()));
+        findings.ok("topology", format!("{all} objects declared"));
     }
 }
 

@@ -113,9 +113,14 @@ fn cannot_work(row: &Row) -> Option<String> {
         return Some(format!("role `{role}` may not use the schema `longshore`"));
     }
     if !row.unwritable.is_empty() {
-        let tables = row.unwritable.join(", ");
+        let named: Vec<&str> = row.unwritable.iter().map(String::as_str).take(3).collect();
+        let more = match row.unwritable.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let tables = named.join(", ");
         return Some(format!(
-            "role `{role}` may not write these tables of the schema `longshore`: {tables}"
+            "role `{role}` may not write in the schema `longshore`: {tables}{more}"
         ));
     }
     let owner = row.owner.as_ref()?;
