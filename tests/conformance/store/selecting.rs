@@ -288,10 +288,11 @@ pub(crate) async fn what_is_rare_is_found_step_by_step(world: &World) {
         ..new_operation(Action::Requeue)
     };
     assert_eq!(world.store.begin(&operation).await.unwrap().matched, 1);
-    let first = step(world, &step_by(10)).await.unwrap();
+    let by = step_by(10);
+    let first = step(world, &by).await.unwrap();
     assert_eq!(sent(&first), []);
     assert_eq!(first.operation.state, OperationState::Running);
-    let second = step(world, &step_by(10)).await.unwrap();
+    let second = step(world, &by).await.unwrap();
     assert_eq!(sent(&second), [rare.id]);
     assert_eq!(second.operation.state, OperationState::Done);
 }
