@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use longshore::config::{SettingError, WorkerSettings};
 use longshore::job::{Done, Failure, JobResult};
@@ -15,7 +15,8 @@ use longshore::worker::{Attempt, Job, NextJob};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The file that marks go to, one line each: `start|end ID ATTEMPT PID`.
+/// The file that marks go to, one line each: `start|end ID ATTEMPT PID TIME`, the time in
+/// milliseconds since 1970.
 #[derive(Debug)]
 struct Marks(PathBuf);
 
@@ -35,7 +36,9 @@ impl Marks {
     fn leave(&self, what: &str, attempt: &Attempt) -> std::io::Result<()> {
         let mut file = OpenOptions::new().create(true).append(true).open(&self.0)?;
         let (id, number) = (attempt.job_id(), attempt.number());
-        let line = format!("{what} {id} {number} {}\n", std::process::id());
+        let (pid, at) = (std::process::id(), SystemTime::UNIX_EPOCH.elapsed());
+        let at = at.unwrap_or_default().as_millis();
+        let line = format!("{what} {id} {number} {pid} {at}\n");
         file.write_all(line.as_bytes())
     }
 }

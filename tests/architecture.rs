@@ -11,6 +11,8 @@
     reason = "tests"
 )]
 
+#[path = "architecture/faults.rs"]
+mod faults;
 #[path = "architecture/paths.rs"]
 mod paths;
 #[path = "architecture/rules.rs"]

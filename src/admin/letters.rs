@@ -73,9 +73,10 @@ impl Letter {
     /// # Errors
     /// What is wrong with it.
     pub fn read(line: &[u8]) -> Result<Self, String> {
-        // Unambiguous, as what comes in at the door is.
-        json::canonical(line).map_err(|flaw| super::Refusal::from(flaw).to_string())?;
-        let letter: Self = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        // Each field once, which serde sees to. The payload is whatever JSON a message brought:
+        // what no door would take is in a dead letter, and comes back as it was.
+        let letter: Self =
+            serde_json::from_slice(line).map_err(|error| unreadable(line, &error))?;
         letter.check()?;
         Ok(letter)
     }
@@ -148,6 +149,16 @@ impl Letter {
             error: storable(self.error),
             attempts: self.attempts.into_iter().map(attempt).collect(),
         }
+    }
+}
+
+/// Where it is no JSON, by line and column.
+fn unreadable(line: &[u8], error: &serde_json::Error) -> String {
+    match json::canonical(line) {
+        Err(flaw @ json::JsonFlaw::Syntax { .. }) if !error.is_data() => {
+            super::Refusal::from(flaw).to_string()
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -228,6 +239,27 @@ mod tests {
         }
         for line in ["{", "[]", "{\"id\": 1, \"id\": 2}"] {
             assert!(Letter::read(line.as_bytes()).is_err(), "{line}");
+        }
+        let twice = letter()
+            .to_string()
+            .replacen('{', "{\"kind\": \"email.send\", ", 1);
+        let error = Letter::read(twice.as_bytes()).unwrap_err();
+        assert!(error.contains("duplicate field `kind`"), "{error}");
+    }
+
+    /// What came as a message was looked at by no door.
+    #[test]
+    fn any_payload_comes_back_as_it_was() {
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        for payload in [r#"{"a":1,"a":2}"#, "1e999", r#""\ud800""#, &deep] {
+            let line = letter().to_string().replacen(r#"{"to":[]}"#, payload, 1);
+            let read = Letter::read(line.as_bytes()).unwrap();
+            let again = serde_json::to_string(&read).unwrap();
+            assert!(
+                again.contains(&format!("\"payload\":{payload},")),
+                "{again}"
+            );
+            assert_eq!(read.into_new().payload, payload.as_bytes());
         }
     }
 }

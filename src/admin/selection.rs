@@ -96,11 +96,23 @@ pub fn filter_errors_within(filter: &JobFilter, ids: usize) -> Vec<(&'static str
     {
         let rule = format!("must be at most {MAX_TEXT} characters");
         errors.push(("error_pattern", rule));
-    } else if let Err(wrong) = filter.pattern() {
-        errors.push((
-            "error_pattern",
-            format!("is no regular expression: {wrong}"),
-        ));
+    } else {
+        match filter.pattern() {
+            Ok(Some(pattern)) if pattern.matches("") => {
+                let rule = "matches every error, even none: name something that it must hold";
+                errors.push(("error_pattern", rule.to_owned()));
+            }
+            Ok(_) => {}
+            Err(wrong) => {
+                let rule = format!("is no regular expression: {wrong}");
+                errors.push(("error_pattern", rule));
+            }
+        }
+    }
+    if let (Some(since), Some(until)) = (filter.since, filter.until)
+        && since >= until
+    {
+        errors.push(("until", "must be later than `since`".to_owned()));
     }
     let is_print = |print: &String| print.len() == 16 && print.bytes().all(is_hex);
     if !filter.fingerprint.as_ref().is_none_or(is_print) {

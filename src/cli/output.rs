@@ -2,6 +2,8 @@ use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
+use crate::job::json;
+
 /// Where a command prints. A reader that goes away (`| head`) ends nothing badly: what it does
 /// not read is not written.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +18,8 @@ impl Output {
     /// An object for programs: one line of JSON.
     pub(super) fn json(self, value: &impl Serialize) {
         match serde_json::to_string(value) {
-            Ok(text) => self.line(text),
+            // A payload is kept as it was sent, on many lines perhaps.
+            Ok(text) => self.line(json::one_line(text)),
             Err(error) => self.error(&format!("cannot be written as JSON: {error}")),
         }
     }

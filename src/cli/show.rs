@@ -94,10 +94,17 @@ pub(super) fn operations(out: Output, operations: &[Operation], as_json: bool) {
             operation.matched.to_string(),
             cell(&operation.created_by),
             moment(operation.created_at),
-            cell(&serde_json::to_string(&operation.filter).unwrap_or_default()),
+            which(operation),
         ]);
     }
     out.line(text(&mut rows));
+}
+
+fn which(operation: &Operation) -> String {
+    match &operation.filter {
+        Some(filter) => cell(&serde_json::to_string(filter).unwrap_or_default()),
+        None => "unreadable: another version of this program began it".to_owned(),
+    }
 }
 
 /// `40 %: page 4 of 10`

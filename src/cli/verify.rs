@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::table::{list, table, text};
 use super::{CliError, Context, open, signals};
 use crate::admin::{self, Verification};
@@ -93,11 +95,18 @@ async fn watch(
     loop {
         let seen = match look(context, settings, queues, store).await {
             Ok(seen) => Some(seen),
+            Err(error) if args.json => {
+                let unseen = json!({"balanced": null, "error": error.text()});
+                context.out.json(&unseen);
+                None
+            }
             Err(error) => {
                 tell(context, &mut told, format!("cannot tell: {}", error.text()));
                 None
             }
         };
+        // A look that failed says nothing good.
+        let balanced = seen.as_ref().is_some_and(|seen| seen.balanced);
         if let Some(seen) = &seen {
             if args.json {
                 context.out.json(seen);
@@ -106,7 +115,7 @@ async fn watch(
             }
         }
         tokio::select! {
-            () = stop.drain.cancelled() => return Ok(seen.is_none_or(|seen| seen.balanced)),
+            () = stop.drain.cancelled() => return Ok(balanced),
             () = tokio::time::sleep(EVERY) => {}
         }
     }

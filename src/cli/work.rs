@@ -24,6 +24,8 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     let handlers = context
         .registry
         .handlers(&queues, &names, &settings.worker)?;
+    let registry = Arc::new(context.registry);
+    let handlers = handlers.with_spares(registry.clone(), settings.worker.clone());
     let shutdown = signals::listen()?;
     let plan = Plan {
         role: Role::Worker,
@@ -31,7 +33,7 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
         broker: open::broker(&settings, &queues)?,
         listener: health_listener(&settings).await?,
         queues,
-        registry: Arc::new(context.registry),
+        registry,
         intake: false,
         admin_key: None,
         work: Some(Work {

@@ -50,6 +50,11 @@ impl Problem {
         Self::new(kind, detail).with("errors", json!(errors))
     }
 
+    /// True if it is of that kind.
+    pub(super) fn is(&self, kind: &'static ProblemKind) -> bool {
+        self.kind.code == kind.code
+    }
+
     /// Tells the caller to come back after this many seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
@@ -91,6 +96,9 @@ impl From<StoreError> for Problem {
             return Self::new(problems::UNSTORABLE, detail);
         }
         tracing::warn!(error = &error as &dyn std::error::Error, "request failed");
+        if error.is_full() {
+            return Self::full();
+        }
         Self::silent()
     }
 }
@@ -101,6 +109,13 @@ impl Problem {
     pub(super) fn silent() -> Self {
         let detail = "the store does not answer; what was sent was accepted only if its commit \
                       was under way: send it again, with the same Idempotency-Key if it had one";
+        Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
+    }
+
+    /// The store cannot write.
+    fn full() -> Self {
+        let detail = "the store has no room left, and nothing of this was accepted; once there \
+                      is room on its disk, send it again";
         Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
     }
 

@@ -5,13 +5,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
 
 use super::call::Call;
 use super::declaration::{Answer, Content, Parameter, of};
 use super::gate::Caller;
 use super::{Intake, Problem, body, problems};
-use crate::admin::{MAX_KEY, Submission, complete, is_key, key_rule};
-use crate::job::{JobId, JobView, NewJob, Scope, State as JobState, UniqueKey};
+use crate::admin::{FieldCode, FieldError, MAX_KEY, Submission, complete, is_key, key_rule};
+use crate::job::{JobId, JobView, MAX_PAYLOAD, NewJob, Scope, State as JobState, UniqueKey};
 use crate::store::Inserted;
 
 /// Largest body that is read, in bytes: a payload of 1 MiB and what is around it.
@@ -66,7 +67,7 @@ async fn submit(
     body: Body,
 ) -> Result<Response, Problem> {
     body::require_json(&headers)?;
-    let body = body::read(body, MAX_BODY).await?;
+    let body = body::read(body, MAX_BODY).await.map_err(of_payload)?;
     let mut job = Submission::read(&body, &intake.registry, &intake.queues)?;
     let key = idempotency_key(&headers, &body, &caller)?;
     job.unique = key;
@@ -89,6 +90,16 @@ async fn submit(
         response.headers_mut().insert("idempotent-replayed", yes);
     }
     Ok(response)
+}
+
+/// What is around a payload is small: a body that is too large has one that is.
+fn of_payload(problem: Problem) -> Problem {
+    if !problem.is(problems::BODY_TOO_LARGE) {
+        return problem;
+    }
+    let message = format!("at most {MAX_PAYLOAD} bytes; keep large content elsewhere and name it");
+    let error = FieldError::new("/payload", message).coded(FieldCode::TooLarge);
+    problem.with("errors", json!([error]))
 }
 
 /// The job of a replay. A key may outlive its job: by 24 hours at most, if the job was removed

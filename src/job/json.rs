@@ -56,6 +56,16 @@ pub fn canonical(text: &[u8]) -> Result<Vec<u8>, JsonFlaw> {
     }
 }
 
+/// JSON on one line, otherwise as it is written: a line break in JSON is always one between two
+/// tokens, which need none.
+#[must_use]
+pub fn one_line(text: String) -> String {
+    match text.contains(['\n', '\r']) {
+        true => text.replace(['\n', '\r'], ""),
+        false => text,
+    }
+}
+
 /// A step of a JSON pointer, escaped.
 #[must_use]
 pub fn pointer_step(key: &str) -> String {

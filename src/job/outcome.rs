@@ -33,6 +33,12 @@ impl Done {
             Err(error) => Err(Failure::permanent("unserializable_result", error)),
         }
     }
+
+    /// The result, if it has one.
+    #[must_use]
+    pub const fn result(&self) -> Option<&Value> {
+        self.result.as_ref()
+    }
 }
 
 /// A run that did not succeed. `?` on any error makes one that is retried.

@@ -85,12 +85,15 @@ pub fn waiting_for(
         State::Scheduled => WaitingFor::new(WaitReason::Scheduled, when("scheduled", "for")),
         State::Retrying => {
             let when = when("retrying", "at");
-            match error.filter(|error| error.class == ErrorClass::Unavailable) {
-                Some(error) => {
+            match error.map(|error| (error.class, error)) {
+                Some((ErrorClass::Unavailable, error)) => {
                     let message = format!("{when}: {error}");
                     WaitingFor::new(WaitReason::DependencyDown, message)
                 }
-                None => WaitingFor::new(WaitReason::Retrying, when),
+                Some((ErrorClass::Waiting, error)) => {
+                    WaitingFor::new(WaitReason::Retrying, format!("{when}: {error}"))
+                }
+                _ => WaitingFor::new(WaitReason::Retrying, when),
             }
         }
         State::Queued => WaitingFor::new(WaitReason::Queued, "waiting to be taken by a worker"),
@@ -108,6 +111,7 @@ mod tests {
         let due = DateTime::from_timestamp(1_700_000_000, 123_000_000);
         let refused = JobError::new(ErrorClass::Retryable, "smtp_451", "greylisted");
         let down = JobError::new(ErrorClass::Unavailable, "smtp_connect", "no route");
+        let pending = JobError::new(ErrorClass::Waiting, "payment_processing", "not yet");
         let taken = "waiting to be taken by a worker";
         let table = [
             (
@@ -133,6 +137,14 @@ mod tests {
                 Some((
                     WaitReason::DependencyDown,
                     "retrying at 2023-11-14T22:13:20Z: smtp_connect: no route",
+                )),
+            ),
+            (
+                State::Retrying,
+                Some(&pending),
+                Some((
+                    WaitReason::Retrying,
+                    "retrying at 2023-11-14T22:13:20Z: payment_processing: not yet",
                 )),
             ),
             (State::Succeeded, None, None),

@@ -14,6 +14,8 @@ pub struct Condition {
     pub read_only: Option<String>,
     /// Why `longshore migrate` could not make its tables, if so.
     pub cannot_create: Option<String>,
+    /// What the role lacks to work with the tables that are there, if anything.
+    pub cannot_work: Option<String>,
     /// Connections that this program may have at once, and those of all that are taken.
     pub connections: Option<Room>,
     /// Seconds that the database's clock is ahead of this machine's, give or take the way there.
@@ -57,12 +59,14 @@ impl StoreError {
             Self::Unavailable(_) => {
                 "start it, or correct host and port in DATABASE_URL (and see the firewall between)"
             }
+            Self::Full(_) => "make room on the disk of the database (or raise the limit or quota)",
             Self::Contention(_) => "try again",
             Self::File { .. } => {
                 "give this user the right to write there, or choose another folder with \
                  LONGSHORE_DATA_DIR"
             }
             Self::Url(_) => "correct DATABASE_URL",
+            Self::Schema(why) if why.contains(PERMISSION_DENIED) => fix_of(PERMISSION_DENIED),
             Self::Schema(_) => "longshore migrate",
             Self::Corrupt(_) => "restore the database from a backup; the message says which row",
             Self::Data(_) | Self::Stopping => "see the database's log",
@@ -70,6 +74,9 @@ impl StoreError {
         }
     }
 }
+
+/// The SQLSTATE of a right that is missing; in the text of such a refusal.
+const PERMISSION_DENIED: &str = "42501";
 
 /// By SQLSTATE (PostgreSQL's manual, appendix A).
 fn fix_of(code: &str) -> &'static str {
@@ -79,9 +86,11 @@ fn fix_of(code: &str) -> &'static str {
         "3D000" => "create the database (`createdb`), or correct its name in DATABASE_URL",
         "53300" => "raise max_connections or the role's CONNECTION LIMIT, or pool connections",
         "57P03" => "wait: the server is starting or recovering",
-        "42501" => "grant the role what it lacks: it must own the schema `longshore`",
+        PERMISSION_DENIED => {
+            "connect as the role that ran `longshore migrate`, or make this one a member of it \
+             (GRANT … TO …)"
+        }
         "25006" => "point DATABASE_URL at the primary: this server does not write",
-        "53100" => "make room on the server's disk",
         _ => "see the database's log",
     }
 }
@@ -97,6 +106,7 @@ mod tests {
             ("28000", "user"),
             ("3D000", "createdb"),
             ("53300", "max_connections"),
+            ("42501", "GRANT"),
             ("25006", "primary"),
             ("XX000", "log"),
         ] {

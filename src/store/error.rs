@@ -12,6 +12,10 @@ pub enum StoreError {
     /// transaction committed is unknown.
     #[error("the database does not answer: {0}")]
     Unavailable(sqlx::Error),
+    /// There is no room to write: its disk is full, or a limit or quota is reached. Nothing was
+    /// committed.
+    #[error("the database has no room left: {0}")]
+    Full(sqlx::Error),
     /// A deadlock or serialization failure. Nothing was committed; the same call may work now.
     #[error("the database was busy with a conflicting transaction: {0}")]
     Contention(sqlx::Error),
@@ -48,18 +52,29 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Contention(_) => true,
+            Self::Unavailable(_) | Self::Full(_) | Self::Contention(_) => true,
             Self::Shared(inner) => inner.is_transient(),
             _ => false,
         }
     }
 
-    /// True when the database was not there to answer, rather than answering with a refusal.
+    /// True when the database was not there to answer or to write, rather than answering with a
+    /// refusal.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::Full(_) => true,
             Self::Shared(inner) => inner.is_outage(),
+            _ => false,
+        }
+    }
+
+    /// True when there is no room to write.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Shared(inner) => inner.is_full(),
             _ => false,
         }
     }

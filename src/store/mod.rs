@@ -5,6 +5,7 @@
 //! requests into the batches that the trait takes.
 
 mod audit;
+mod causes;
 mod condition;
 mod control;
 mod dead_letter;

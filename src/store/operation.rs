@@ -203,8 +203,9 @@ pub struct Operation {
     pub action: Action,
     /// Where it stands.
     pub state: OperationState,
-    /// To which jobs.
-    pub filter: JobFilter,
+    /// To which jobs. `null` if that cannot be read, as when a newer version of this program began
+    /// it: this one takes no step of it.
+    pub filter: Option<JobFilter>,
     /// To how many of them at most, oldest first.
     pub limit: Option<u64>,
     /// Jobs a second at most.
@@ -243,6 +244,15 @@ impl NewOperation {
 pub(super) const PUT_OFF: Duration = Duration::from_secs(5);
 
 impl Operation {
+    /// Which jobs its next step is about.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(super) fn readable_filter(&self) -> Result<&JobFilter, String> {
+        let filter = self.filter.as_ref();
+        filter.ok_or_else(|| format!("the filter of operation {}", self.id))
+    }
+
     /// Jobs of its next step: at most what its limit leaves, and what its rate allows in a
     /// second.
     pub(super) fn next_batch(&self, batch: u32) -> u32 {

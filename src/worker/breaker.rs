@@ -10,8 +10,11 @@ use crate::job::{ErrorClass, Outcome};
 pub(super) enum Signal {
     /// The handler says that it is down.
     Unavailable,
-    /// It answered: the run succeeded, or failed for a reason of its own.
+    /// It answered: the run succeeded, or failed for a reason that may pass.
     Answered,
+    /// The job itself is wrong, which the handler may have seen before it asked anybody. It breaks
+    /// a run of failures, but after an outage the next job has to look.
+    Refused,
     /// The handler waits for something that is under way. No run of failures begins or ends with
     /// that, but one that was let through to look has seen no outage.
     Waiting,
@@ -26,7 +29,8 @@ impl Signal {
             Outcome::Success(_) => Self::Answered,
             Outcome::Failure(failure) => match failure.error.class {
                 ErrorClass::Unavailable if failure.outside => Self::Unavailable,
-                ErrorClass::Retryable | ErrorClass::Permanent => Self::Answered,
+                ErrorClass::Retryable => Self::Answered,
+                ErrorClass::Permanent => Self::Refused,
                 ErrorClass::Waiting => Self::Waiting,
                 ErrorClass::Unavailable
                 | ErrorClass::Timeout
@@ -150,7 +154,7 @@ impl Breaker {
                 self.state = State::Closed(in_a_row);
                 None
             }
-            (State::Closed(_), Signal::Answered) => {
+            (State::Closed(_), Signal::Answered | Signal::Refused) => {
                 self.state = State::Closed(0);
                 None
             }
@@ -159,7 +163,7 @@ impl Breaker {
             (State::HalfOpen { .. }, Signal::Answered | Signal::Waiting) => {
                 Some(self.enter(State::Closed(0)))
             }
-            (State::HalfOpen { .. }, Signal::Silent) => {
+            (State::HalfOpen { .. }, Signal::Refused | Signal::Silent) => {
                 self.state = State::HalfOpen { probing: false };
                 None
             }

@@ -169,7 +169,7 @@ impl Executor {
         if !self.liveness.fresh() {
             return Outcome::Interrupted;
         }
-        let Some(handler) = self.handlers.get(&publication.kind) else {
+        let Some(handler) = self.handlers.of_delivered(&publication.kind) else {
             return unknown_kind(&publication.kind, claimed);
         };
         let cancelled = CancellationToken::new();

@@ -9,7 +9,7 @@ use schemars::Schema;
 use serde_json::Value;
 
 use super::schema::PayloadSchema;
-use super::{Attempt, Door, Invalid, Job};
+use super::{Attempt, Door, Handlers, Invalid, Job};
 use crate::config::{Queues, SettingError, WorkerSettings};
 use crate::job::{JobResult, Kind, NameError, Outcome, QueueName};
 use crate::store::{Balance, Migration, Sums};
@@ -183,6 +183,16 @@ impl Registry {
         self.kinds.iter()
     }
 
+    /// The handler of a kind, with its context built; `None` for a kind that is unknown.
+    pub(super) fn handler(
+        &self,
+        kind: &Kind,
+        settings: &WorkerSettings,
+    ) -> Option<Result<Arc<dyn Handler>, Vec<SettingError>>> {
+        let entry = self.kinds.get(kind)?;
+        Some((entry.build)(settings))
+    }
+
     /// The handlers of all kinds in the queues `names`, with their contexts built.
     ///
     /// # Errors
@@ -208,7 +218,7 @@ impl Registry {
             }
         }
         if errors.is_empty() {
-            Ok(Handlers(handlers))
+            Ok(Handlers::new(handlers))
         } else {
             Err(errors)
         }
@@ -221,31 +231,6 @@ fn collect(errors: &mut Vec<SettingError>, found: Vec<SettingError>) {
         if !errors.contains(&error) {
             errors.push(error);
         }
-    }
-}
-
-/// The handlers of one worker process, by kind.
-#[derive(Default)]
-pub struct Handlers(HashMap<Kind, Arc<dyn Handler>>);
-
-impl Handlers {
-    /// Those of `kinds` that this process has.
-    #[must_use]
-    pub fn kinds_among(&self, kinds: &[Kind]) -> Vec<Kind> {
-        let known = kinds.iter().filter(|kind| self.0.contains_key(*kind));
-        known.cloned().collect()
-    }
-
-    /// The handler of that kind, if this process has it.
-    #[must_use]
-    pub fn get(&self, kind: &Kind) -> Option<Arc<dyn Handler>> {
-        self.0.get(kind).cloned()
-    }
-}
-
-impl fmt::Debug for Handlers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 

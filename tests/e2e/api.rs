@@ -247,6 +247,7 @@ async fn what_is_no_json_request_is_refused_in_its_own_way() {
     let huge = payload_with("text", json!("x".repeat(3 << 20)));
     let (status, problem) = send(huge.to_string().into_bytes(), "application/json").await;
     assert_eq!((status, &problem["code"]), (413, &json!("body_too_large")));
+    assert_eq!(problem["errors"][0]["pointer"], "/payload", "{problem}");
     // A payload over 1 MiB in a body that is not too large.
     let mut huge = payload_with("text", json!("x".repeat(1 << 20)));
     huge["kind"] = json!("email.sned");

@@ -11,7 +11,7 @@ use crate::support::shared::{self, Database};
 use crate::support::wait::PATIENCE;
 
 /// What doctor finds with these services: one text a finding. No secret is ever in it.
-async fn findings(database: &str, broker: &str) -> Vec<String> {
+pub async fn findings(database: &str, broker: &str) -> Vec<String> {
     let mut doctor = longshore(["doctor", "--json"])
         .env("DATABASE_URL", database)
         .env("AMQP_URL", broker)
@@ -36,7 +36,7 @@ async fn findings(database: &str, broker: &str) -> Vec<String> {
     out.lines().map(finding).collect()
 }
 
-fn tells(findings: &[String], texts: &[&str]) {
+pub fn tells(findings: &[String], texts: &[&str]) {
     let all = |finding: &&String| texts.iter().all(|text| finding.contains(text));
     assert!(
         findings.iter().any(|finding| all(&finding)),
@@ -44,7 +44,7 @@ fn tells(findings: &[String], texts: &[&str]) {
     );
 }
 
-async fn sql(url: &str, statements: String) {
+pub async fn sql(url: &str, statements: String) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let statements = AssertSqlSafe(statements);
     sqlx::raw_sql(statements)
@@ -54,7 +54,7 @@ async fn sql(url: &str, statements: String) {
     connection.close().await.unwrap();
 }
 
-async fn migrate(url: &str) {
+pub async fn migrate(url: &str) {
     let mut migrate = longshore(["migrate"]).env("DATABASE_URL", url).start();
     let status = migrate.wait_exit(PATIENCE).await;
     assert!(status.success(), "{}", migrate.output_so_far());

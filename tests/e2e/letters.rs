@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::dev::Dev;
-use crate::operating::dead;
+use crate::operating::{dead, dead_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_exported_and_purged_comes_back() {
@@ -62,6 +62,57 @@ async fn what_was_exported_and_purged_comes_back() {
     }
 }
 
+/// Payloads are kept as they were sent: on many lines, or as no door would take them.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_letter_is_a_line_and_comes_back_as_it_was() {
+    let dev = Dev::start().await;
+    let payloads = [
+        "{\n  \"to\": [\"ada@example.com\"],\r\n\t\"subject\": \"a\\nb\"\n}",
+        "{\"a\":1,\"a\":2}",
+        "1e999",
+    ];
+    let ids = dead_with(&dev, payloads.map(str::as_bytes)).await;
+    let file = dev.dir.join("letters.jsonl");
+    let name = file.to_str().unwrap();
+    let (_, _, err) = dev.run(&["dlq", "export", "--output", name]).await;
+    assert!(err.contains("3 dead letters exported"), "{err}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    dev.run(&["dlq", "purge", "--all"]).await;
+    let (code, out, err) = dev.run(&["dlq", "import", name]).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("3 imported"), "{out}");
+    for (id, sent) in ids.iter().zip(payloads) {
+        let (_, out, _) = dev.run(&["dlq", "show", id, "--json"]).await;
+        assert_eq!(out.lines().count(), 1, "{out}");
+        let kept = sent.replace(['\n', '\r'], "");
+        assert!(out.contains(&format!("\"payload\":{kept}")), "{out}");
+    }
+}
+
+/// A filter that is left empty by mistake selects nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_selects_everything_is_none() {
+    let dev = Dev::start().await;
+    let ids = dead(&dev, 2).await;
+    for pattern in ["", "a*", "x|"] {
+        let purge = ["dlq", "purge", "--error-pattern", pattern];
+        let (code, _, err) = dev.run(&purge).await;
+        assert!(
+            code == Some(2) && err.contains("--error-pattern"),
+            "{pattern:?}: {err}"
+        );
+    }
+    let never = ["dlq", "purge", "--since", "1h", "--until", "2h"];
+    let (code, _, err) = dev.run(&never).await;
+    assert!(code == Some(2) && err.contains("until"), "{err}");
+    let nobody = longshore::job::JobId::new().to_string();
+    let some = ["dlq", "requeue", "--id", &nobody, "--id", &ids[0]];
+    let (code, out, err) = dev.run(&some).await;
+    assert_eq!((code, &out[..]), (Some(0), "1 sent back\n"), "{err}");
+    assert!(err.contains("of 2 ids 1 name no dead letter"), "{err}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_come_from_files_and_patterns_are_checked_first() {
     let dev = Dev::start().await;
@@ -84,6 +135,20 @@ async fn ids_come_from_files_and_patterns_are_checked_first() {
         .run(&["dlq", "list", "--error-pattern", "order [12] r"])
         .await;
     assert_eq!(out.lines().count(), 3, "{out}");
+    let grouped = [
+        "dlq",
+        "list",
+        "--group",
+        "--error-pattern",
+        "order [12] r",
+        "--json",
+    ];
+    let (_, out, err) = dev.run(&grouped).await;
+    let group: Value = serde_json::from_str(&out).expect(&err);
+    assert_eq!(group["count"], 2, "{out}");
+    let path = "/v1/dead-letters/groups?error_pattern=order%20%5B2%5D";
+    let groups = dev.api.get(path).await.expect(200);
+    assert_eq!(groups["items"][0]["count"], 1, "{groups}");
     std::fs::write(&file, format!("{} # the first\n{}\n", ids[0], ids[2])).unwrap();
     let (code, out, err) = dev.run(&["dlq", "purge", "--ids-file", name]).await;
     assert_eq!((code, &out[..]), (Some(0), "2 removed\n"), "{err}");

@@ -20,6 +20,7 @@ mod bench;
 mod client;
 mod command_line;
 mod dev;
+mod diagnosis;
 mod docs;
 mod doctor;
 mod fuzzing;

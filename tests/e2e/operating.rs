@@ -10,15 +10,21 @@ use crate::support::wait::{PATIENCE, until};
 
 /// Dead jobs, each refused for its own reason: put where `dev` keeps its jobs.
 pub async fn dead(dev: &Dev, count: usize) -> Vec<String> {
+    let payload = mail("Refused").to_string().into_bytes();
+    dead_with(dev, std::iter::repeat_n(&payload[..], count)).await
+}
+
+/// Dead mails with these payloads.
+pub async fn dead_with<'p>(dev: &Dev, payloads: impl IntoIterator<Item = &'p [u8]>) -> Vec<String> {
     let file = dev.dir.join(".longshore/longshore.db");
     let store = SqliteStore::open(&file).await.unwrap();
     let me = NewProcess::this(Role::Operator, Vec::new());
     let me = store.register(&me).await.unwrap();
-    let letter = |n: usize| DeadLetter {
+    let letter = |(n, payload): (usize, &[u8])| DeadLetter {
         id: JobId::new(),
         kind: "email.send".to_owned(),
         queue: "email".parse().unwrap(),
-        payload: mail("Refused").to_string().into_bytes(),
+        payload: payload.to_vec(),
         error: JobError::new(
             ErrorClass::Permanent,
             "refused",
@@ -26,7 +32,7 @@ pub async fn dead(dev: &Dev, count: usize) -> Vec<String> {
         ),
         unique: None,
     };
-    let letters: Vec<DeadLetter> = (0..count).map(letter).collect();
+    let letters: Vec<DeadLetter> = payloads.into_iter().enumerate().map(letter).collect();
     store.insert_dead(me, &letters).await.unwrap();
     store.retire(me).await.unwrap();
     store.close().await;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore::job::ErrorClass::{Retryable, Unavailable};
+use longshore::job::ErrorClass::{Retryable, Unavailable, Waiting};
 use longshore::job::JobId;
 use tokio::time::Instant;
 
@@ -190,7 +190,7 @@ async fn a_delivery_that_was_dropped_leaves_no_half_mail_to_the_next() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_connection_ends_as_an_outage() {
+async fn a_server_that_keeps_every_connection_busy_is_not_down() {
     let server = Server::acting(Point::Rcpt, Act::Hang).await;
     let limits = Limits {
         connections: 1,
@@ -204,7 +204,7 @@ async fn waiting_for_a_connection_ends_as_an_outage() {
     });
     server.until(Point::Rcpt, 1).await;
     let second = failure(&mailer, &hello()).await;
-    assert_eq!(ends_as(&second), (Unavailable, "smtp_busy"));
+    assert_eq!(ends_as(&second), (Waiting, "smtp_busy"));
     first.abort();
 }
 

@@ -123,6 +123,50 @@ async fn everything_in_a_mail_arrives_intact() {
     assert!(mail["longest_line"].as_u64().unwrap() <= 998);
 }
 
+/// A hundred addresses are no line, and what looks encoded is not decoded on the way.
+#[tokio::test]
+async fn long_lists_and_odd_words_arrive() {
+    let mut server = RealServer::start(&[]).await;
+    let mailer = mailer(&server.url("", "none"), Limits::default());
+    let address = |list: &str, n: usize| match n % 3 {
+        0 => format!("customer{n:03}@{list}.shop.example"),
+        1 => format!("Zoë Müller {n} <customer{n:03}@{list}.shop.example>"),
+        _ => format!("\"Lovelace, Ada {n}\" <customer{n:03}@{list}.shop.example>"),
+    };
+    let list = |name: &str, count| (0..count).map(|n| address(name, n)).collect::<Vec<_>>();
+    let subject = format!("=?utf-8?q?Hello?= there {}", "=?x?= größer ".repeat(20));
+    let note = format!("a{}b =?utf-8?q?c?=", " ".repeat(20));
+    let mail = payload(json!({
+        "to": list("to", 60), "cc": list("cc", 40), "subject": subject.trim_end(), "text": "x",
+        "from": "\"=?utf-8?q?Boss?=\" <boss@example.com>",
+        "headers": {"X-Note": note, "X-Spaces": format!("{}{}end", "a".repeat(900), " ".repeat(20))},
+    }));
+    send(&mailer, &mail).await.unwrap();
+    let arrived = server.next("mail").await;
+    assert_eq!(arrived["recipients"].as_array().unwrap().len(), 100);
+    let names = arrived["names"].as_array().unwrap();
+    assert_eq!(names.len(), 101);
+    assert_eq!(names[0], json!(["=?utf-8?q?Boss?=", "boss@example.com"]));
+    for (n, name) in names[1..61].iter().enumerate() {
+        let expected = match n % 3 {
+            0 => String::new(),
+            1 => format!("Zoë Müller {n}"),
+            _ => format!("Lovelace, Ada {n}"),
+        };
+        assert_eq!(
+            *name,
+            json!([expected, format!("customer{n:03}@to.shop.example")])
+        );
+    }
+    assert_eq!(header(&arrived, "subject"), [subject.trim_end()]);
+    assert_eq!(header(&arrived, "x-note"), [note]);
+    assert_eq!(arrived["defects"], json!([]));
+    assert!(
+        arrived["longest_line"].as_u64().unwrap() <= 998,
+        "{arrived}"
+    );
+}
+
 #[tokio::test]
 async fn bodies_of_every_shape_arrive() {
     let mut server = RealServer::start(&[]).await;

@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use crate::broker::ran_once;
 use crate::site::Site;
+use crate::support::record::{Fault, fault};
 use crate::support::wait::{PATIENCE, until};
 
 /// While the broker takes nothing, jobs are accepted, and what it has already is worked off:
 /// acknowledgements travel on another connection than publishes.
-async fn an_alarm_holds_up_nothing_but_publishes(raise: &[&str], clear: &[&str]) {
+async fn an_alarm_holds_up_nothing_but_publishes(mut fault: Fault, raise: &[&str], clear: &[&str]) {
     let site = Site::start().await;
     let mut ids = site.submit_sleeps(60, 100).await;
     until("the broker has them", PATIENCE, async || {
@@ -35,19 +36,23 @@ async fn an_alarm_holds_up_nothing_but_publishes(raise: &[&str], clear: &[&str])
         "the broker took everything during its alarm"
     );
     site.rabbit.ctl(clear).await;
+    fault.over();
     ids.extend(late);
     site.nothing_burned(&ids).await;
     ran_once(&site, &ids);
+    site.hand_in(fault, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_alarm_holds_up_nothing_but_publishes() {
+    let fault = fault!("RabbitMQ raises a memory alarm and blocks publishers");
     let set = "set_vm_memory_high_watermark";
-    an_alarm_holds_up_nothing_but_publishes(&[set, "0"], &[set, "0.6"]).await;
+    an_alarm_holds_up_nothing_but_publishes(fault, &[set, "0"], &[set, "0.6"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_alarm_holds_up_nothing_but_publishes() {
+    let fault = fault!("RabbitMQ raises a disk alarm and blocks publishers");
     let set = "set_disk_free_limit";
-    an_alarm_holds_up_nothing_but_publishes(&[set, "900000GB"], &[set, "50MB"]).await;
+    an_alarm_holds_up_nothing_but_publishes(fault, &[set, "900000GB"], &[set, "50MB"]).await;
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::site::Site;
+use crate::support::record::fault;
 use crate::support::wait::{PATIENCE, until};
 
 /// Waits until this many jobs have ended well, and nothing else is under way.
@@ -14,6 +15,11 @@ async fn ended_well(site: &Site, count: usize) -> Vec<Value> {
         (jobs.len() == count).then_some(jobs)
     })
     .await
+}
+
+fn ids(jobs: &[Value]) -> Vec<String> {
+    let id = |job: &Value| job["id"].as_str().unwrap().to_owned();
+    jobs.iter().map(id).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,6 +88,7 @@ fn sleep_message(message_id: &str, app_id: Option<&str>, ms: u64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_pika_publishes_runs_once_however_often_it_is_published() {
+    let fault = fault!("An app publishes its messages again and again");
     let site = Site::start().await;
     let _workers = [site.worker().await, site.worker().await];
     let once = sleep_message("order-1", None, 1);
@@ -113,7 +120,7 @@ async fn what_pika_publishes_runs_once_however_often_it_is_published() {
         let high = job["payload"]["ms"] == 4;
         assert_eq!(job["priority"], if high { "high" } else { "normal" });
     }
-    site.nothing_burned(&[]).await;
+    site.hand_in(fault, &ids(&jobs)).await;
 }
 
 /// A row of `type`, `message_id`, routing key and body each, and the code it must die with.
@@ -178,6 +185,7 @@ async fn all_dead(site: &Site, expected: &mut [&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn junk_from_apps_dies_with_its_reason_and_is_counted() {
+    let fault = fault!("An app publishes junk, some of it of 10 MB");
     let site = Site::start().await;
     let _worker = site.worker().await;
     // Another program's kind, in another queue.
@@ -203,18 +211,20 @@ async fn junk_from_apps_dies_with_its_reason_and_is_counted() {
         assert_eq!(job["queue"], "probe", "{code}");
         assert!(job["payload"].to_string().len() < 100_000, "{code}");
     }
-    ended_well(&site, 1).await;
+    let good = ended_well(&site, 1).await;
     let accepted = site_sql(
         &site,
         "SELECT sum(accepted) FROM longshore.tally".to_owned(),
     )
     .await;
     assert_eq!(accepted, (expected.len() + 1).to_string(), "dead and good");
-    site.nothing_burned(&[]).await;
+    site.hand_in_besides(fault, &ids(&good), expected.len())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_while_the_database_is_down_waits_for_it() {
+    let mut fault = fault!("PostgreSQL is killed while apps publish to RabbitMQ");
     let mut site = Site::start().await;
     let _workers = [site.worker().await, site.worker().await];
     site.postgres.kill();
@@ -225,7 +235,8 @@ async fn what_is_published_while_the_database_is_down_waits_for_it() {
     publish(&site, &messages).await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     site.postgres.restart().await;
-    ended_well(&site, 20).await;
+    fault.over();
+    let jobs = ended_well(&site, 20).await;
     until("the junk is dead", PATIENCE, async || {
         (dead(&site).await.len() == 1).then_some(())
     })
@@ -234,5 +245,5 @@ async fn what_is_published_while_the_database_is_down_waits_for_it() {
         site.marks().values().map(|marks| marks.ends).sum::<usize>(),
         20
     );
-    site.nothing_burned(&[]).await;
+    site.hand_in_besides(fault, &ids(&jobs), 1).await;
 }

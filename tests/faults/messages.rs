@@ -4,6 +4,7 @@ use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 
 use crate::site::Site;
+use crate::support::record::fault;
 use crate::support::wait::{PATIENCE, until};
 
 async fn publish(site: &Site, properties: BasicProperties, body: &[u8]) {
@@ -42,6 +43,7 @@ async fn dead_with(site: &Site, code: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn junk_becomes_a_dead_job_with_a_reason_and_hurts_nobody() {
+    let fault = fault!("Garbage and messages with wrong headers among the jobs");
     let site = Site::start().await;
     let _worker = site.worker().await;
     let neighbours = site.submit_sleeps(8, 1_500).await;
@@ -92,6 +94,8 @@ async fn junk_becomes_a_dead_job_with_a_reason_and_hurts_nobody() {
         (site.depth("longshore.probe").await? == (0, 0)).then_some(())
     })
     .await;
+    let junk = 5 + wrong.len();
+    site.hand_in_besides(fault, &neighbours, junk).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +124,7 @@ async fn a_message_from_an_app_is_adopted_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_delivered_many_times_runs_its_job_once() {
+    let fault = fault!("Every message is delivered five times");
     let site = Site::start().await;
     let ids = site.submit_sleeps(60, 100).await;
     until("all are on the broker", PATIENCE, async || {
@@ -162,6 +167,7 @@ async fn every_message_delivered_many_times_runs_its_job_once() {
     for id in &ids {
         assert_eq!((marks[id].starts, marks[id].ends), (1, 1), "{id}");
     }
+    site.hand_in(fault, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

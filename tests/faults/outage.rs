@@ -1,6 +1,6 @@
 //! What the jobs need is down: they wait, none loses an attempt, and the dependency is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::support::http::Api;
 use crate::support::postgres::Postgres;
 use crate::support::program::{Launch, Program, free_port, longshore};
 use crate::support::rabbit::Rabbit;
+use crate::support::record::{Fault, Figures, fault};
 use crate::support::smtp::SmtpSink;
 use crate::support::wait::{PATIENCE, until};
 
@@ -31,14 +32,32 @@ failures = 5
 cooldown = "2s"
 "#;
 
+/// How the mail server is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Away {
+    /// Connections are refused.
+    Shut,
+    /// It takes them and says nothing.
+    Silent,
+}
+
+impl Away {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Shut => "smtp_cut",
+            Self::Silent => "smtp_timeout",
+        }
+    }
+}
+
 /// A mail server behind a door, and whoever sends by it.
 struct Office {
     sink: SmtpSink,
     door: Door,
     api: Api,
     workers: Vec<Program>,
-    _dir: TestDir,
-    _services: Option<(Rabbit, Postgres, Program)>,
+    dir: TestDir,
+    services: Option<(Rabbit, Postgres, Program)>,
 }
 
 fn configured(launch: Launch, dir: &TestDir, door: &Door) -> Launch {
@@ -54,8 +73,8 @@ fn configured(launch: Launch, dir: &TestDir, door: &Door) -> Launch {
 
 impl Office {
     /// `longshore dev`.
-    async fn embedded() -> Self {
-        let (sink, door, dir) = Self::outside().await;
+    async fn embedded(queues: &str) -> Self {
+        let (sink, door, dir) = Self::outside(queues).await;
         let port = free_port();
         let dev = configured(longshore(["dev"]), &dir, &door)
             .within(dir.path())
@@ -63,10 +82,10 @@ impl Office {
         let office = Self {
             api: Api::new(format!("http://127.0.0.1:{port}")),
             workers: vec![dev.start()],
-            _services: None,
+            services: None,
             sink,
             door,
-            _dir: dir,
+            dir,
         };
         ready(port).await;
         office
@@ -74,7 +93,7 @@ impl Office {
 
     /// An intake and so many workers on RabbitMQ and PostgreSQL.
     async fn served(workers: usize) -> Self {
-        let (sink, door, dir) = Self::outside().await;
+        let (sink, door, dir) = Self::outside(QUEUES).await;
         let (rabbit, postgres) = tokio::join!(Rabbit::start(), Postgres::start());
         let database = postgres.create_database("longshore").await;
         let launch = |arguments: &[&str]| {
@@ -100,18 +119,18 @@ impl Office {
         Self {
             api: Api::new(format!("http://127.0.0.1:{}", ports[0])),
             workers,
-            _services: Some((rabbit, postgres, intake)),
+            services: Some((rabbit, postgres, intake)),
             sink,
             door,
-            _dir: dir,
+            dir,
         }
     }
 
-    async fn outside() -> (SmtpSink, Door, TestDir) {
+    async fn outside(queues: &str) -> (SmtpSink, Door, TestDir) {
         let sink = SmtpSink::start().await;
         let door = Door::to(format!("127.0.0.1:{}", sink.port())).await;
         let dir = TestDir::new("office");
-        std::fs::write(dir.join("queues.toml"), QUEUES).unwrap();
+        std::fs::write(dir.join("queues.toml"), queues).unwrap();
         (sink, door, dir)
     }
 
@@ -160,8 +179,47 @@ impl Office {
         jobs
     }
 
+    /// What `verify` says, of a sheet that adds up.
+    async fn verified(&self) -> Value {
+        let mut verify = longshore(["verify", "--json"]).within(self.dir.path());
+        if let Some((rabbit, postgres, _)) = &self.services {
+            verify = verify
+                .env("DATABASE_URL", postgres.url("longshore"))
+                .env("AMQP_URL", rabbit.url());
+        } else {
+            let file = self.dir.join(".longshore/longshore.db");
+            verify = verify.env("DATABASE_URL", format!("sqlite://{}", file.display()));
+        }
+        let mut verify = verify.start();
+        let status = verify.wait_exit(PATIENCE).await;
+        assert!(status.success(), "{}", verify.output_so_far());
+        serde_json::from_str(&verify.stdout()).unwrap()
+    }
+
+    /// Counts the mails at their server.
+    async fn hand_in(&self, mut fault: Fault, jobs: &[Value]) {
+        let verified = self.verified().await;
+        assert_eq!(verified["jobs"]["accepted"], jobs.len(), "{verified}");
+        assert_eq!(verified["jobs"]["succeeded"], jobs.len(), "{verified}");
+        let mails = self.sink.mails();
+        let at = |time: f64| (time * 1000.0) as u64;
+        let arrived = mails
+            .iter()
+            .map(|mail| (mail.message_id.as_str(), 0, at(mail.time)));
+        fault.started(arrived);
+        let ids: BTreeSet<&str> = mails.iter().map(|mail| mail.message_id.as_str()).collect();
+        let burned = jobs.iter().map(|job| job["attempt"].as_u64().unwrap() - 1);
+        fault.hand_in(Figures {
+            accepted: jobs.len(),
+            lost: jobs.len() - ids.len(),
+            twice: mails.len() - ids.len(),
+            unknown: 0,
+            burned: burned.sum::<u64>() as usize,
+        });
+    }
+
     /// A job in that state says that it waits for the mail server, and what that one said.
-    async fn says_why(&self, state: &str) {
+    async fn says_why(&self, state: &str, code: &str) {
         until(&format!("a {state} job says why"), PATIENCE, async || {
             let path = format!("/v1/jobs?state={state}&limit=1");
             let found = self.api.get(&path).await.expect(200);
@@ -171,17 +229,20 @@ impl Office {
             let message = waiting["message"].as_str()?;
             (job["attempt"] == 0
                 && waiting["reason"] == "dependency_down"
-                && message.contains("smtp_cut: "))
+                && message.contains(&format!("{code}: ")))
             .then_some(())
         })
         .await;
     }
 
-    async fn outage(&mut self, mails: usize, length: Duration) {
+    async fn outage(&mut self, mut fault: Fault, away: Away, mails: usize, length: Duration) {
         self.submit(20).await;
         self.sent(20).await;
         assert_eq!(self.queue().await["breaker"], "closed");
-        self.door.shut();
+        match away {
+            Away::Shut => self.door.shut(),
+            Away::Silent => self.door.fall_silent(),
+        }
         let start = Instant::now();
         self.submit(mails).await;
         let open = until("the breaker is told open", PATIENCE, async || {
@@ -189,9 +250,9 @@ impl Office {
             (queue["breaker"] == "open").then_some(queue)
         })
         .await;
-        assert_eq!(open["breaker_error"]["code"], "smtp_cut", "{open}");
-        self.says_why("queued").await;
-        self.says_why("retrying").await;
+        assert_eq!(open["breaker_error"]["code"], away.code(), "{open}");
+        self.says_why("queued", away.code()).await;
+        self.says_why("retrying", away.code()).await;
         // Waiting is no reason to be taken out of service.
         self.api.get("/readyz").await.expect(200);
         tokio::time::sleep(length.saturating_sub(start.elapsed())).await;
@@ -201,12 +262,15 @@ impl Office {
         let bound = self.workers.len() * (looks + CONCURRENCY + FAILURES);
         eprintln!("{connects} connections in {seconds} s; at most {bound}");
         assert!(connects <= bound, "a storm: {connects} connections");
+        // A look at what is silent takes as long as a run has time.
         assert!(
-            connects >= looks / 4,
+            connects >= looks / 8,
             "nobody looks: {connects} connections"
         );
         self.door.open();
-        for job in self.sent(20 + mails).await {
+        fault.over();
+        let jobs = self.sent(20 + mails).await;
+        for job in &jobs {
             assert_eq!(job["state"], "succeeded", "{job}");
             assert_eq!(job["attempt"], 1, "an attempt was counted: {job}");
         }
@@ -227,6 +291,7 @@ impl Office {
             let told = (count("breaker opened"), count("breaker closed"));
             assert_eq!(told, (1, 1), "{said}");
         }
+        self.hand_in(fault, &jobs).await;
     }
 }
 
@@ -245,12 +310,28 @@ async fn ready(port: u16) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_mails_wait_two_minutes_for_their_server_and_none_loses_an_attempt() {
+    let fault = fault!("The mail server is down for two minutes");
     let mut office = Office::served(2).await;
-    office.outage(5_000, Duration::from_secs(120)).await;
+    office
+        .outage(fault, Away::Shut, 5_000, Duration::from_secs(120))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_mails_wait_for_their_server_and_none_loses_an_attempt() {
-    let mut office = Office::embedded().await;
-    office.outage(500, Duration::from_secs(20)).await;
+    let fault = fault!("The mail server is down for 20 s, embedded");
+    let mut office = Office::embedded(QUEUES).await;
+    office
+        .outage(fault, Away::Shut, 500, Duration::from_secs(20))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_mails_wait_for_a_server_that_says_nothing_and_none_loses_an_attempt() {
+    let fault = fault!("The mail server takes connections and says nothing for 30 s, embedded");
+    // So that a look does not take as long as the whole outage.
+    let mut office = Office::embedded(&QUEUES.replace("60s", "8s")).await;
+    office
+        .outage(fault, Away::Silent, 300, Duration::from_secs(30))
+        .await;
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::site::Site;
+use crate::support::record::fault;
 use crate::support::wait::{PATIENCE, until};
 
 /// A short timeout, so that the search for lost messages (grace: 2 × timeout + 10 s) begins
@@ -56,6 +57,7 @@ fn starts(site: &Site) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_holds_across_restarts_and_costs_nobody_an_attempt() {
+    let mut fault = fault!("Workers, intake and RabbitMQ end while a queue is paused");
     let mut site = Site::with_queues(QUEUES).await;
     let (mut first, mut second) = (site.worker().await, site.worker().await);
     let mut ids = site.submit_sleeps(80, 1_000).await;
@@ -68,6 +70,7 @@ async fn a_pause_holds_across_restarts_and_costs_nobody_an_attempt() {
 
     first.term();
     assert!(first.wait_exit(PATIENCE).await.success());
+    fault.cuts_off(&second);
     second.kill9();
     site.rabbit.restart().await;
     site.intake.as_mut().unwrap().kill9();
@@ -94,6 +97,7 @@ async fn a_pause_holds_across_restarts_and_costs_nobody_an_attempt() {
     for (id, marks) in site.marks() {
         assert_eq!((marks.starts, marks.ends), (1, 1), "{id}");
     }
+    site.hand_in(fault, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

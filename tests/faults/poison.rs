@@ -13,6 +13,7 @@ use crate::site::{Site, probe};
 use crate::support::dir::TestDir;
 use crate::support::http::Api;
 use crate::support::program::{Launch, free_port, program};
+use crate::support::record::fault;
 use crate::support::wait::{PATIENCE, until};
 
 const QUEUES: &str = r#"
@@ -58,6 +59,13 @@ async fn supervise(site: &Site, workers: usize, settings: &[(&str, &str)], stop:
     }
 }
 
+/// The processes that these were started in: each takes its own down.
+fn taken_down(site: &Site, doomed: &[String]) -> Vec<u32> {
+    let starts = site.history().into_iter().filter(|mark| mark.is_start);
+    let doomed = starts.filter(|mark| doomed.contains(&mark.job));
+    doomed.map(|mark| mark.pid).collect()
+}
+
 /// Does something while a supervisor keeps workers up.
 async fn supervised<T>(
     site: &Site,
@@ -76,6 +84,7 @@ async fn supervised<T>(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_its_process_down_dies_alone_and_its_neighbours_lose_nothing() {
+    let mut fault = fault!("Jobs that abort their process, or end it");
     let site = Site::with_queues(QUEUES).await;
     let mut neighbours = site.submit_sleeps(30, 400).await;
     let doomed = [poison(&site, "abort").await, poison(&site, "exit").await];
@@ -98,7 +107,8 @@ async fn what_takes_its_process_down_dies_alone_and_its_neighbours_lose_nothing(
         let starts = site.marks()[job["id"].as_str().unwrap()].starts;
         assert!((1..=3).contains(&starts), "{starts} starts: {job}");
     }
-    site.balanced().await;
+    fault.cuts_off_all(taken_down(&site, &doomed));
+    site.hand_in_besides(fault, &neighbours, doomed.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +201,7 @@ async fn child_of(site: &Site, nth: usize) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_whose_threads_are_all_blocked_is_ended_and_its_jobs_run_elsewhere() {
+    let mut fault = fault!("Jobs that block every thread of their process");
     let site = Site::with_queues(QUEUES).await;
     let mut blockers = Vec::new();
     for _ in 0..6 {
@@ -214,7 +225,9 @@ async fn a_process_whose_threads_are_all_blocked_is_ended_and_its_jobs_run_elsew
     for job in dead {
         assert_eq!(job["error"]["code"], "timeout", "{job}");
     }
-    site.balanced().await;
+    fault.cuts_off_all(taken_down(&site, &blockers));
+    site.hand_in_besides(fault, &neighbours, blockers.len())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

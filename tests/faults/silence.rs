@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::site::Site;
 use crate::support::http::Api;
+use crate::support::record::{Fault, fault};
 use crate::support::wait::{PATIENCE, until};
 
 /// Well above the second that is promised: the machine may be busy. It proves that nobody waits
@@ -54,13 +55,17 @@ async fn client(api: Api, number: usize, stop: Arc<AtomicBool>) -> Seen {
     seen
 }
 
-async fn while_clients_submit(site: &mut Site, trouble: impl AsyncFnOnce(&mut Site)) {
+async fn while_clients_submit(
+    mut fault: Fault,
+    site: &mut Site,
+    trouble: impl AsyncFnOnce(&mut Site, &mut Fault),
+) {
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..12)
         .map(|number| tokio::spawn(client(site.api.clone(), number, stop.clone())))
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    trouble(site).await;
+    trouble(site, &mut fault).await;
     // Some more after its return.
     tokio::time::sleep(Duration::from_secs(2)).await;
     stop.store(true, Ordering::Relaxed);
@@ -75,6 +80,8 @@ async fn while_clients_submit(site: &mut Site, trouble: impl AsyncFnOnce(&mut Si
     assert!(refused > 0, "nobody noticed");
     assert!(slowest < TOLD, "an answer took {slowest:?}");
     exactly_these(site, &accepted).await;
+    let ids: Vec<String> = accepted.into_values().collect();
+    site.hand_in(fault, &ids).await;
 }
 
 /// Each key has its one job, each job its key, and all of them run.
@@ -102,7 +109,6 @@ async fn exactly_these(site: &Site, accepted: &HashMap<String, String>) {
     for (key, id) in accepted {
         assert_eq!(marks[id].ends, 1, "{key}");
     }
-    site.nothing_burned(&[]).await;
 }
 
 /// Every call that the description knows and that needs the store, each answered with 503 in
@@ -150,15 +156,17 @@ async fn all_are_told(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_database_killed_every_call_is_told_and_nothing_is_doubled() {
+    let fault = fault!("PostgreSQL is killed three times while clients submit");
     let mut site = Site::start().await;
     let _worker = site.worker().await;
-    while_clients_submit(&mut site, async |site| {
+    while_clients_submit(fault, &mut site, async |site, fault| {
         for _ in 0..3 {
             site.postgres.kill();
             tokio::time::sleep(Duration::from_secs(1)).await;
             all_are_told(site).await;
             tokio::time::sleep(Duration::from_secs(2)).await;
             site.postgres.restart().await;
+            fault.over();
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     })
@@ -167,9 +175,10 @@ async fn with_the_database_killed_every_call_is_told_and_nothing_is_doubled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_database_frozen_every_call_is_told_and_nothing_is_doubled() {
+    let fault = fault!("PostgreSQL is frozen for up to 14 s while clients submit");
     let mut site = Site::start().await;
     let _worker = site.worker().await;
-    while_clients_submit(&mut site, async |site| {
+    while_clients_submit(fault, &mut site, async |site, fault| {
         // Longer than a transaction is waited for, and shorter.
         for seconds in [2, 13, 4] {
             site.postgres.freeze();
@@ -177,6 +186,7 @@ async fn with_the_database_frozen_every_call_is_told_and_nothing_is_doubled() {
             all_are_told(site).await;
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             site.postgres.thaw();
+            fault.over();
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     })
@@ -185,9 +195,10 @@ async fn with_the_database_frozen_every_call_is_told_and_nothing_is_doubled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_no_connection_to_be_had_every_call_is_told() {
+    let fault = fault!("PostgreSQL has no connection left while clients submit");
     let mut site = Site::as_role("app").await;
     let _worker = site.worker().await;
-    while_clients_submit(&mut site, async |site| {
+    while_clients_submit(fault, &mut site, async |site, fault| {
         let full = "ALTER ROLE app CONNECTION LIMIT 0;
                     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'";
         site.postgres.psql(full).await;
@@ -196,6 +207,7 @@ async fn with_no_connection_to_be_had_every_call_is_told() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let room = "ALTER ROLE app CONNECTION LIMIT -1";
         site.postgres.psql(room).await;
+        fault.over();
         tokio::time::sleep(Duration::from_secs(2)).await;
     })
     .await;

@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::dir::TestDir;
@@ -36,15 +36,6 @@ pub struct Site {
     queues: String,
     /// Where processes reach the broker, if not where it is.
     broker_url: Option<String>,
-}
-
-/// What a job left in the marks file.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Marks {
-    pub starts: usize,
-    pub ends: usize,
-    /// Who ended it.
-    pub pids: Vec<u32>,
 }
 
 impl Site {
@@ -166,6 +157,35 @@ impl Site {
         job["id"].as_str().unwrap().to_owned()
     }
 
+    /// The same where nobody may accept it yet: tries again, under one key, until it is.
+    pub async fn submit_when_accepted(&self, kind: &str, payload: Value) -> String {
+        let body = json!({"kind": kind, "payload": payload});
+        let key = uuid::Uuid::now_v7().to_string();
+        until("the job is accepted", PATIENCE, async || {
+            let headers = [("idempotency-key", key.as_str())];
+            let answer = self
+                .api
+                .try_call(Method::POST, "/v1/jobs", Some(&body), &headers);
+            let answer = answer.await.ok().filter(|answer| answer.status == 202)?;
+            answer.body["id"].as_str().map(str::to_owned)
+        })
+        .await
+    }
+
+    /// Many at once, in batches.
+    pub async fn submit_batches(&self, count: usize, ms: u64) -> Vec<String> {
+        let job = json!({"kind": "probe.sleep", "payload": {"ms": ms}});
+        let mut ids = Vec::with_capacity(count);
+        while ids.len() < count {
+            let batch = vec![job.clone(); (count - ids.len()).min(1_000)];
+            let accepted = self.api.post("/v1/jobs/batch", &json!(batch)).await;
+            let accepted = accepted.expect(202);
+            let items = accepted["items"].as_array().unwrap().iter();
+            ids.extend(items.map(|job| job["id"].as_str().unwrap().to_owned()));
+        }
+        ids
+    }
+
     pub async fn submit_sleeps(&self, count: usize, ms: u64) -> Vec<String> {
         let mut ids = Vec::new();
         for _ in 0..count {
@@ -188,7 +208,7 @@ impl Site {
         for id in ids {
             let job = until(&format!("{id} is {state}"), within, async || {
                 let path = format!("/v1/jobs/{id}");
-                let answer = self.api.try_call(reqwest::Method::GET, &path, None, &[]);
+                let answer = self.api.try_call(Method::GET, &path, None, &[]);
                 let answer = answer.await.ok()?;
                 (answer.body["state"] == state).then_some(answer.body)
             })
@@ -211,26 +231,6 @@ impl Site {
         .await;
     }
 
-    /// What ran, by job.
-    pub fn marks(&self) -> BTreeMap<String, Marks> {
-        let text = std::fs::read_to_string(self.marks_file()).unwrap_or_default();
-        let mut marks: BTreeMap<String, Marks> = BTreeMap::new();
-        for line in text.lines() {
-            let parts: Vec<&str> = line.split(' ').collect();
-            let [what, id, _, pid] = parts[..] else {
-                panic!("a torn mark: {line:?}")
-            };
-            let job = marks.entry(id.to_owned()).or_default();
-            if what == "start" {
-                job.starts += 1;
-            } else {
-                job.ends += 1;
-                job.pids.push(pid.parse().unwrap());
-            }
-        }
-        marks
-    }
-
     /// Nothing is missing and nothing was counted against anyone.
     pub async fn nothing_burned(&self, ids: &[String]) {
         for job in self.all(ids, "succeeded").await {
@@ -241,10 +241,11 @@ impl Site {
     }
 
     /// Everything in the store adds up, by name.
-    pub async fn balanced(&self) {
+    pub async fn balanced(&self) -> Value {
         let mut verify = self.launch(&["verify", "--json"]).start();
         let status = verify.wait_exit(PATIENCE).await;
         assert!(status.success(), "{}", verify.output_so_far());
+        serde_json::from_str(&verify.stdout()).unwrap()
     }
 
     /// What `rabbitmqctl list_queues` says of one broker queue: ready, unacknowledged.
@@ -264,29 +265,12 @@ impl Site {
         Some((numbers[0], numbers[1]))
     }
 
-    /// Every start of a handler, in order.
-    pub fn starts(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.marks_file()).unwrap_or_default();
-        let starts = text.lines().filter_map(|line| line.strip_prefix("start "));
-        starts
-            .filter_map(|line| line.split(' ').next().map(str::to_owned))
-            .collect()
-    }
-
-    /// The process of every start of a handler, in order.
-    pub fn start_pids(&self) -> Vec<u32> {
-        let text = std::fs::read_to_string(self.marks_file()).unwrap_or_default();
-        let starts = text.lines().filter(|line| line.starts_with("start "));
-        let pid = |line: &str| line.rsplit(' ').next()?.parse().ok();
-        starts.filter_map(pid).collect()
-    }
-
     /// Where the jobs are.
     pub fn database(&self) -> &str {
         &self.database
     }
 
-    fn marks_file(&self) -> PathBuf {
+    pub fn marks_file(&self) -> PathBuf {
         self.dir.join("marks")
     }
 }

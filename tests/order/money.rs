@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::inventory::{ReleaseStock, ReserveStock};
 use crate::order::{self, CancelOrder, ChargeOrder, FulfilOrder};
 use crate::paths::{Shop, by_hand, order};
-use crate::payment::ChargePayment;
+use crate::payment::{self, ChargePayment};
 
 fn cancel(card: &str) -> CancelOrder {
     CancelOrder {
@@ -195,5 +195,36 @@ async fn the_balance_names_an_order_that_is_paid_and_has_no_stock() {
     by_hand(&shop, "UPDATE reservations SET state = 'released'").await;
     let expected = "order o-1: it is paid, its stock is released, and no job is at it";
     assert_eq!(told().await, [expected]);
+    shop.0.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_balance_names_an_orders_payment_that_was_changed_by_hand() {
+    let shop = Shop::open().await;
+    shop.place(order(2, "pm_card_visa")).await;
+    let told = async || shop.0.store().differences(&payment::BALANCE).await.unwrap();
+    assert_eq!(told().await, Vec::<String>::new());
+    by_hand(&shop, "CREATE TABLE kept AS SELECT * FROM payments").await;
+    for change in [
+        "UPDATE payments SET amount = 9999",
+        "UPDATE payments SET currency = 'usd'",
+        "UPDATE payments SET charge = 'ch_other'",
+        "UPDATE payments SET intent = 'pi_other'",
+        "UPDATE payments SET state = 'refused', code = 'x', message = 'y'",
+        "DELETE FROM payments",
+    ] {
+        by_hand(&shop, change).await;
+        let named = told().await;
+        assert!(
+            named.iter().any(|what| what.starts_with("payment o-1: ")),
+            "{change}: {named:?}"
+        );
+        by_hand(
+            &shop,
+            "DELETE FROM payments; INSERT INTO payments SELECT * FROM kept",
+        )
+        .await;
+        assert_eq!(told().await, Vec::<String>::new(), "{change}, undone");
+    }
     shop.0.stop().await.unwrap();
 }

@@ -199,6 +199,44 @@ async fn whatever_is_answered_to_a_confirmation_a_charge_is_a_success() {
     }
 }
 
+/// An answer about a payment alone says nothing of the gateway: the others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_the_gateway_does_not_know_is_no_outage() {
+    let server = Server::start(|heard| {
+        if heard.line.starts_with("GET") {
+            Act::say(404, error("resource_missing"))
+        } else if heard.line.contains("/confirm") {
+            Act::Cut
+        } else {
+            usual(heard, false)
+        }
+    })
+    .await;
+    let stripe = Stripe::new("sk_test_1".into(), Some(&server.url())).unwrap();
+    let (books, job) = (std::sync::Arc::default(), Job::new());
+    let Work::Charge(payload) = charge("pm_card_visa") else {
+        unreachable!()
+    };
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let run = Run {
+            gateway: &stripe,
+            ledger: &MemoryLedger::claim(&books, job.id),
+            who: job.who(),
+            cancelled: &CancellationToken::new(),
+        };
+        let failure = run.charge(&payload).await.unwrap_err();
+        ends.push((failure.error().class, failure.error().code.clone()));
+    }
+    assert_eq!(
+        ends,
+        [
+            (Unavailable, "gateway_cut".to_owned()),
+            (Waiting, "resource_missing".to_owned())
+        ]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn doubt_is_never_the_end_of_a_job() {
     for (act, _) in answers() {
@@ -219,7 +257,7 @@ async fn doubt_is_never_the_end_of_a_job() {
         let end = charge_with(&server).await;
         let class = end.unwrap_err().error().class;
         assert!(
-            matches!(class, Unavailable | Retryable),
+            matches!(class, Unavailable | Retryable | Waiting),
             "{what}: {class:?}"
         );
     }

@@ -32,5 +32,6 @@ mod protocol;
 mod refunds;
 mod requests;
 mod scripted;
+mod silence;
 mod till;
 mod zombies;

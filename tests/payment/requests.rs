@@ -153,3 +153,32 @@ async fn the_gateway_is_asked_in_its_own_units() {
         );
     }
 }
+
+/// A key that the gateway knows from another request is exchanged for the next one; the payment
+/// itself is as good as before.
+#[tokio::test]
+async fn a_key_that_was_used_for_something_else_ends_no_payment() {
+    let server = Server::start(|heard| {
+        let first = heard.header("idempotency-key") == Some("longshore:order-1:confirm:1");
+        if first {
+            Act::say(400, error("idempotency_error"))
+        } else {
+            usual(heard, false)
+        }
+    })
+    .await;
+    charge_with(&server).await.unwrap();
+    let heard = server.heard();
+    let keys = heard
+        .iter()
+        .filter_map(|heard| heard.header("idempotency-key"));
+    let keys: Vec<&str> = keys.collect();
+    assert_eq!(
+        keys,
+        [
+            "longshore:order-1:create:1",
+            "longshore:order-1:confirm:1",
+            "longshore:order-1:confirm:2",
+        ]
+    );
+}

@@ -137,7 +137,12 @@ fn known_mistakes_are_caught() {
     for (bug, within) in MISTAKES {
         let (failed, seeds) = search(0..*within, Some(*bug));
         match failed.first() {
-            Some(verdict) => println!("{bug:?} after {seeds}: {}", explain(verdict)),
+            Some(verdict) => {
+                println!("{bug:?} after {seeds}: {}", explain(verdict));
+                // It is the mistake that shows, and no other.
+                let without = simulate(verdict.seed, None, false);
+                assert!(without.violations.is_empty(), "\n{}", explain(&without));
+            }
             None => missed.push(*bug),
         }
     }

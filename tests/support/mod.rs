@@ -5,6 +5,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -24,6 +25,7 @@ pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod rabbit;
+pub mod record;
 pub mod services;
 pub mod shared;
 pub mod smtp;

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -35,6 +35,28 @@ impl Postgres {
         };
         postgres.boot().await;
         postgres
+    }
+
+    /// A standby of it, which follows it and answers reads.
+    pub async fn standby(&self) -> Self {
+        let mut standby = Self {
+            server: None,
+            port: free_port(),
+            dir: TestDir::new("standby"),
+        };
+        standby.make_data();
+        let from = format!("host=127.0.0.1 port={} user=longshore", self.port);
+        let output = standby
+            .command("pg_basebackup")
+            .args(["--checkpoint=fast", "--write-recovery-conf", "-d", &from])
+            .arg("-D")
+            .arg(standby.data())
+            .output()
+            .expect("pg_basebackup starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_basebackup: {said}");
+        standby.boot().await;
+        standby
     }
 
     /// The URL of a database; `postgres` is always there.
@@ -160,10 +182,7 @@ impl Postgres {
         if self.data().exists() {
             return;
         }
-        fs::create_dir(self.data()).expect("data folder");
-        if let Some((uid, gid)) = other_user() {
-            chown(self.data(), Some(uid), Some(gid)).expect("chown");
-        }
+        self.make_data();
         let output = self
             .command("initdb")
             .args(["--username=longshore", "--auth=trust", "--encoding=UTF8"])
@@ -176,6 +195,15 @@ impl Postgres {
             "initdb: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+
+    fn make_data(&self) {
+        fs::create_dir(self.data()).expect("data folder");
+        if let Some((uid, gid)) = other_user() {
+            chown(self.data(), Some(uid), Some(gid)).expect("chown");
+        }
+        let private = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(self.data(), private).expect("chmod");
     }
 
     /// A server program in the folder, as the user that may run it.

@@ -18,6 +18,8 @@ pub(crate) const MAX_ATTACHED: usize = 700 * 1024;
 /// spaces cannot be folded.
 const MAX_WORD: usize = 900;
 const MAX_VALUE: usize = 16 * 1024;
+/// With a word of the greatest length they still fit on a line.
+const MAX_SPACES: usize = 20;
 
 /// Headers that belong to other fields, to this worker or to the servers on the way. Those that
 /// begin with `Content-` or `Resent-` are refused too.
@@ -229,6 +231,11 @@ pub(super) fn check_header_value(value: &str) -> Result<(), String> {
     if value.len() > MAX_VALUE || longest > MAX_WORD {
         return Err(format!(
             "longer than {MAX_VALUE} bytes, or {MAX_WORD} without a space"
+        ));
+    }
+    if value.contains(&" ".repeat(MAX_SPACES + 1)) {
+        return Err(format!(
+            "more than {MAX_SPACES} spaces in a row: a line cannot be folded within them"
         ));
     }
     Ok(())

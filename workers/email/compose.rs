@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{
-    ContentDisposition, ContentTransferEncoding, ContentType, HeaderName, HeaderValue,
+    ContentDisposition, ContentTransferEncoding, ContentType, HeaderName,
 };
 use lettre::message::{
     Body, Mailbox, Message, MessageBuilder, MultiPart, MultiPartBuilder, SinglePart,
@@ -12,10 +12,10 @@ use lettre::message::{
 use longshore::job::{Failure, JobId};
 use longshore::worker::Invalid;
 
-use super::mailbox;
 use super::payload::{Attachment, SendEmail};
 use super::templates::Templates;
 use super::words::Words;
+use super::{headers, mailbox};
 
 /// By then every process has the templates that a job's door had.
 const ROLLOUT: TimeDelta = TimeDelta::hours(1);
@@ -82,18 +82,26 @@ impl Mail {
         let mut builder = Message::builder()
             .envelope(envelope)
             .message_id(Some(message_id.clone()))
-            .date(SystemTime::from(created_at))
-            .from(from)
-            .subject(words.subject.as_ref());
+            .date(SystemTime::from(created_at));
         let [to, cc, _hidden] = lists;
-        builder = to.into_iter().fold(builder, MessageBuilder::to);
-        builder = cc.into_iter().fold(builder, MessageBuilder::cc);
-        if let Some(text) = &payload.reply_to {
-            builder = builder.reply_to(mailbox::parse(text).map_err(invalid)?);
+        let reply_to = payload.reply_to.as_deref().map(mailbox::parse);
+        let reply_to = reply_to.transpose().map_err(invalid)?;
+        for (name, list) in [
+            ("From", vec![from]),
+            ("To", to),
+            ("Cc", cc),
+            ("Reply-To", reply_to.into_iter().collect()),
+        ] {
+            if !list.is_empty() {
+                let name = HeaderName::new_from_ascii_str(name);
+                builder = builder.raw_header(headers::mailboxes(name, &list).map_err(invalid)?);
+            }
         }
+        let subject = HeaderName::new_from_ascii_str("Subject");
+        builder = builder.raw_header(headers::text(subject, &words.subject).map_err(invalid)?);
         for (name, value) in &payload.headers {
             let name = HeaderName::new_from_ascii(name.clone()).map_err(|_| invalid(name))?;
-            builder = builder.raw_header(HeaderValue::new(name, value.clone()));
+            builder = builder.raw_header(headers::text(name, value).map_err(invalid)?);
         }
         let message = with_body(builder, &words, &payload.attachments, job)?;
         Ok(Self {

@@ -21,6 +21,11 @@ pub(crate) fn parse(text: &str) -> Result<Mailbox, String> {
     let mailbox: Mailbox = text.parse().map_err(|error| {
         format!("`{text}` is not a mailbox ({error}); write `ada@example.com` or `Ada <ada@example.com>`")
     })?;
+    // A quoted local part may hold what ends an SMTP path or argument; nobody's address needs it.
+    let unsafe_in_path = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | '\\');
+    if mailbox.email.user().contains(unsafe_in_path) {
+        return Err("a quoted name before the `@` is not taken".to_owned());
+    }
     let address = in_ascii_domain(&mailbox.email)
         .ok_or_else(|| format!("`{}` is not a domain", mailbox.email.domain()))?;
     let name = mailbox.name.filter(|name| !name.trim().is_empty());
@@ -28,11 +33,6 @@ pub(crate) fn parse(text: &str) -> Result<Mailbox, String> {
 }
 
 fn in_ascii_domain(address: &Address) -> Option<Address> {
-    // A quoted local part may hold what ends an SMTP path or argument; nobody's address needs it.
-    let unsafe_in_path = |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | '\\');
-    if address.user().contains(unsafe_in_path) {
-        return None;
-    }
     if address.domain().is_ascii() {
         return Some(address.clone());
     }

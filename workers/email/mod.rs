@@ -15,7 +15,7 @@
 //! | `smtp_auth` | unavailable | AUTH is refused (a wrong password is an outage, not the mail's fault) or not offered |
 //! | `smtp_421` | unavailable | 421 at any stage: the server is closing |
 //! | `smtp_530` | unavailable | the server wants a login or TLS first (RFC 4954, RFC 3207) |
-//! | `smtp_busy` | unavailable | none of this process's connections came free in time |
+//! | `smtp_busy` | waiting | none of this process's connections came free in time |
 //! | `smtp_cut` | unavailable; from DATA on retried | the connection ended |
 //! | `smtp_timeout` | unavailable; from DATA on retried | no answer in time |
 //! | `smtp_protocol` | unavailable; from DATA on retried | the answer is not SMTP, or not one to what was asked |
@@ -34,6 +34,7 @@
 mod check;
 mod compose;
 mod directory;
+mod headers;
 mod job;
 mod mailbox;
 mod mailer;

@@ -59,9 +59,9 @@ impl Job for ChargeOrder {
     /// payment is read, not made.
     async fn run(self, cashier: &Cashier, attempt: &Attempt) -> JobResult {
         let Self(order) = self;
-        let refusal = match cashier.charge(&order.charge(), attempt).await {
-            Ok(_) => None,
-            Err(failure) if declined(&failure) => Some(failure.error().code.clone()),
+        let (refusal, payment) = match cashier.charge(&order.charge(), attempt).await {
+            Ok(done) => (None, done.result().cloned()),
+            Err(failure) if declined(&failure) => (Some(failure.error().code.clone()), None),
             Err(failure) => return Err(failure),
         };
         let mut tx = attempt.transaction().await?;
@@ -69,7 +69,9 @@ impl Job for ChargeOrder {
             None if is_refunding(&mut tx, &order).await? => Some("payment_refunded".to_owned()),
             refusal => refusal,
         };
-        let paid = refusal.is_none();
+        // The payment itself too: the ledger is balanced against what jobs say.
+        let mut result = payment.unwrap_or_else(|| json!({}));
+        result["paid"] = json!(refusal.is_none());
         let next = match refusal {
             None => NextJob::new(&FulfilOrder(order.clone()))?,
             Some(code) => NextJob::new(&CancelOrder {
@@ -78,7 +80,7 @@ impl Job for ChargeOrder {
             })?,
         };
         tx.submit(next.tag(order.tag()))?;
-        tx.succeed(json!({"paid": paid})).await
+        tx.succeed(result).await
     }
 }
 

@@ -186,6 +186,10 @@ impl Run<'_> {
             Some(row) => row,
             None => return Ok(None),
         };
+        // About the key, not about the payment.
+        if error.code == "idempotency_error" {
+            return Ok(None);
+        }
         match error.advice {
             // Twice unknown at the gateway, and known when it was read in between: not closed on
             // that.

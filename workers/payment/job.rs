@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore::config::{SettingError, WorkerSettings};
 use longshore::job::{Failure, JobResult};
 use longshore::worker::{Attempt, Invalid, Job};
 
-use super::gateway::{Gateway, Sandbox, Stripe};
+use super::gateway::{Gateway, Punctual, Sandbox, Stripe};
 use super::ledger::{Ledger, SqlLedger, StepLedger};
 use super::payload::{ChargePayment, RefundPayment, charge_example, refund_example};
 use super::run::{Run, Who};
@@ -15,6 +15,8 @@ use super::run::{Run, Who};
 const SANDBOX: &str = "sandbox";
 /// How often a process looks at payments whose jobs have ended, in seconds.
 const LOOK_EVERY: u64 = 60;
+/// What is kept of a run's time to tell how it ended; of a short one, a quarter.
+const TO_TELL: Duration = Duration::from_secs(3);
 
 /// Where payments are made: what every payment job works with.
 #[derive(Debug)]
@@ -53,7 +55,9 @@ impl Cashier {
     pub(crate) async fn charge(&self, charge: &ChargePayment, attempt: &Attempt) -> JobResult {
         let ledger = SqlLedger(attempt);
         let step = StepLedger(ledger);
-        let done = self.run(&step, attempt).await.charge(charge).await?;
+        let gateway = self.punctual(attempt);
+        let run = self.run(&gateway, &step, attempt).await;
+        let done = run.charge(charge).await?;
         let given_back = ledger.given_back(&charge.reference).await?;
         if given_back > 0 {
             let reference = &charge.reference;
@@ -82,17 +86,48 @@ impl Cashier {
         now >= next && look.compare_exchange(next, then, relaxed, relaxed).is_ok()
     }
 
-    /// A run of a job that may move money.
-    async fn run<'a>(&'a self, ledger: &'a dyn Ledger, attempt: &'a Attempt) -> Run<'a> {
-        let run = Run {
+    /// The gateway, as far as this run has time for it.
+    fn punctual(&self, attempt: &Attempt) -> Punctual<'_> {
+        let deadline = attempt.deadline();
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        Punctual {
             gateway: &*self.gateway,
+            until: deadline - TO_TELL.min(left / 4),
+        }
+    }
+
+    /// A run of a job that may move money.
+    async fn run<'a>(
+        &self,
+        gateway: &'a Punctual<'_>,
+        ledger: &'a dyn Ledger,
+        attempt: &'a Attempt,
+    ) -> Run<'a> {
+        let run = Run {
+            gateway,
             ledger,
             who: Who::of(attempt),
             cancelled: attempt.cancelled(),
         };
-        if self.looks_around()
-            && let Err(failure) = run.catch_up().await
-        {
+        if self.looks_around() {
+            self.catch_up(run, attempt).await;
+        }
+        run
+    }
+
+    /// With a quarter of the run's time: its own work comes after it.
+    async fn catch_up(&self, run: Run<'_>, attempt: &Attempt) {
+        let now = tokio::time::Instant::now();
+        let left = attempt.deadline().saturating_duration_since(now);
+        let brief = Punctual {
+            gateway: &*self.gateway,
+            until: now + left / 4,
+        };
+        let brief = Run {
+            gateway: &brief,
+            ..run
+        };
+        if let Err(failure) = brief.catch_up().await {
             let error = failure.error();
             tracing::warn!(
                 error.code = error.code,
@@ -100,7 +135,6 @@ impl Cashier {
                 "payments whose jobs have ended could not be looked at"
             );
         }
-        run
     }
 }
 
@@ -118,7 +152,9 @@ impl Job for ChargePayment {
 
     async fn run(self, cashier: &Cashier, attempt: &Attempt) -> JobResult {
         let ledger = SqlLedger(attempt);
-        cashier.run(&ledger, attempt).await.charge(&self).await
+        let gateway = cashier.punctual(attempt);
+        let run = cashier.run(&gateway, &ledger, attempt).await;
+        run.charge(&self).await
     }
 }
 
@@ -136,6 +172,8 @@ impl Job for RefundPayment {
 
     async fn run(self, cashier: &Cashier, attempt: &Attempt) -> JobResult {
         let ledger = SqlLedger(attempt);
-        cashier.run(&ledger, attempt).await.refund(&self).await
+        let gateway = cashier.punctual(attempt);
+        let run = cashier.run(&gateway, &ledger, attempt).await;
+        run.refund(&self).await
     }
 }

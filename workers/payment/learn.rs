@@ -1,7 +1,7 @@
 //! What has become of a payment whose job has ended without learning it: it was cancelled while
 //! the bank took its time, or cut off in the middle of a confirmation.
 
-use longshore::job::Failure;
+use longshore::job::{ErrorClass, Failure};
 
 use super::gateway::{Decline, Intent, IntentStatus};
 use super::row::{Payment, PaymentState};
@@ -18,14 +18,20 @@ impl Run<'_> {
     /// # Errors
     /// When the database or the gateway does not answer, which harms nobody: it is tried again.
     pub(crate) async fn catch_up(&self) -> Result<(), Failure> {
-        let mut failed = false;
+        let mut silent = false;
         for row in self.ledger.orphans(MOST).await? {
             self.still_wanted()?;
-            match self.learn(row).await {
-                Ok(_) => {}
-                // One may be out of order, of two it is the gateway.
-                Err(error) if failed => return Err(error),
-                Err(_) => failed = true,
+            let Err(failure) = self.learn(row.clone()).await else {
+                continue;
+            };
+            // The others come first the next time: one that can never be learnt holds up nobody.
+            self.ledger.change(&row).await?;
+            if failure.error().class == ErrorClass::Unavailable {
+                // Of two it is the gateway that is down.
+                if silent {
+                    return Err(failure);
+                }
+                silent = true;
             }
         }
         Ok(())

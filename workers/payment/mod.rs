@@ -60,6 +60,7 @@
 //! | `charge_unfinished` | waiting | a refund while the charge is still on its way |
 //! | `payment_stopped` | waiting | the run was to stop (a shutdown, a cancellation) before money moved |
 //! | `payment_contended` | waiting | other jobs work on the same reference |
+//! | the gateway's code (`resource_missing`) | waiting | a 4xx about a payment of which money may have moved: asked again every minute, until people act |
 //!
 //! "Unavailable" and "waiting" count no attempt. While money may have moved, no error ends the job:
 //! what would be its end is put off until the gateway has said what happened.
@@ -68,6 +69,10 @@
 //! is cut off at the end of its time. Then its intent is read, and closed if it could still be
 //! charged, by whichever payment job of a process runs first in a minute, or at once by a refund
 //! of it; until then the balance names it.
+//!
+//! A call that is not answered is given up before the queue's `timeout`, however short that is, so
+//! that it counts as the gateway's outage. A refund that the bank returns after it had succeeded
+//! stays succeeded here: the gateway tells of that by mail, and people give the money back.
 //!
 //! A second job with the same reference and the same fields gets what the first got. The first,
 //! sent back from the dead letters, tries again with a new intent (and the fields it then has); if

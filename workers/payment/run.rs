@@ -9,6 +9,8 @@ use super::ledger::Ledger;
 
 /// How long a payment is left alone that the bank has not answered yet.
 pub(crate) const POLL: Duration = Duration::from_secs(5);
+/// How long a payment is left alone that the gateway says it cannot do anything about.
+const IN_DOUBT: Duration = Duration::from_secs(60);
 /// How often a run starts over because others changed the row under it.
 pub(super) const TURNS: u32 = 16;
 
@@ -61,11 +63,12 @@ impl Run<'_> {
     /// What the job does about an error when money may have moved: it must not end, whatever the
     /// gateway advises, before it knows.
     pub(super) fn doubt(&self, error: &GatewayError) -> Failure {
-        let counts = error.advice == Advice::Retry && !self.who.last;
-        if counts {
-            return self.failure(error);
-        }
-        let failure = Failure::unavailable(&error.code, error);
+        let failure = match error.advice {
+            Advice::Retry if !self.who.last => return self.failure(error),
+            // An answer, about this one payment: the gateway is not down, and others go on.
+            Advice::Declined | Advice::Permanent => Failure::waiting(&error.code, error, IN_DOUBT),
+            Advice::Retry | Advice::Unavailable => Failure::unavailable(&error.code, error),
+        };
         match error.after {
             Some(after) => failure.after(after),
             None => failure,

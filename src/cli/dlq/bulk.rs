@@ -95,6 +95,13 @@ pub(super) async fn run(
         created_by: operator(),
     };
     let begun = begin(&*store, &operation).await?;
+    let named = operation.filter.ids.len() as u64;
+    if args.limit.is_none() && begun.matched < named {
+        let left = named - begun.matched;
+        context.out.note(&format!(
+            "note: of {named} ids {left} name no dead letter that matches; they are left alone"
+        ));
+    }
     if args.detach {
         store.close().await;
         if args.json {

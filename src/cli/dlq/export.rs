@@ -8,7 +8,7 @@ use crate::admin::Letter;
 use crate::cli::filter::FilterArgs;
 use crate::cli::{CliError, Context, open};
 use crate::config::{Queues, Settings};
-use crate::job::State;
+use crate::job::{State, json};
 use crate::store::{JobFilter, Page, Store};
 
 /// Letters that are read at a time.
@@ -94,6 +94,7 @@ async fn write(store: &dyn Store, filter: &JobFilter, to: &mut dyn Write) -> Res
         let whole: Vec<_> = whole.try_collect().await?;
         for letter in whole.into_iter().flatten().filter_map(Letter::of) {
             let line = serde_json::to_string(&letter).map_err(CliError::failed)?;
+            let line = json::one_line(line);
             writeln!(to, "{line}").map_err(CliError::failed)?;
             count += 1;
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::progress::Progress;
 use crate::admin::{Letter, next_line, unknown_queue};
 use crate::cli::operator::operator;
 use crate::cli::{CliError, Context, open};
@@ -89,9 +90,12 @@ async fn enter(
     let (by, source) = (operator(), letters.path.display().to_string());
     let source: String = source.chars().take(500).collect();
     let (mut imported, mut there) = (0, 0);
+    let progress = Progress::start(context.out);
     loop {
+        progress.at("import", imported + there, letters.count);
         let batch = letters.batch()?;
         if batch.is_empty() {
+            progress.clear();
             return Ok((imported, there));
         }
         let mut tries = 0;
@@ -107,9 +111,8 @@ async fn enter(
             } else {
                 there += 1;
                 if !as_json {
-                    context
-                        .out
-                        .line(format!("{} is there already: left alone", letter.id));
+                    let told = format!("{} is there already: left alone", letter.id);
+                    progress.aside(|| context.out.line(told));
                 }
             }
         }

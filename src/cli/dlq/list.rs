@@ -33,10 +33,6 @@ pub(super) async fn run(
     let mut filter = args.filter.filter(&args.names)?;
     let store = open::ready_store(settings).await?;
     open::known_queues(&filter, queues, &*store).await?;
-    if args.group && filter.error_pattern.is_some() {
-        let why = "--error-pattern: groups are not sought by pattern; use --error";
-        return Err(CliError::usage(why));
-    }
     if args.group {
         let listed = groups(context.out, &*store, &filter, &args).await;
         store.close().await;

@@ -29,6 +29,18 @@ impl Progress {
             .set_position(operation.done + operation.skipped + operation.failed);
     }
 
+    /// So many of so many.
+    pub(super) fn at(&self, what: &'static str, done: u64, of: u64) {
+        self.0.set_message(what);
+        self.0.set_length(of);
+        self.0.set_position(done);
+    }
+
+    /// Prints something else while the bar is out of the way.
+    pub(super) fn aside(&self, print: impl FnOnce()) {
+        self.0.suspend(print);
+    }
+
     /// A line above the bar.
     pub(super) fn note(&self, text: &str) {
         self.0.println(text);
@@ -36,6 +48,10 @@ impl Progress {
 
     pub(super) fn end(self, operation: &Operation) {
         self.show(operation);
+        self.clear();
+    }
+
+    pub(super) fn clear(self) {
         self.0.finish_and_clear();
     }
 }

@@ -15,7 +15,11 @@ pub(super) fn examine(condition: &Condition, findings: &mut Findings) {
         let fix = "point DATABASE_URL at a server and role that write; a file and its folder must be this user's";
         findings.problem("store", format!("nothing can be written: {why}"), fix);
     }
-    if let Some(why) = &condition.cannot_create {
+    if let Some(why) = &condition.cannot_work {
+        let fix = "connect as the role that ran `longshore migrate`, or make this one a member of \
+                   it (GRANT … TO …)";
+        findings.problem("store", why.clone(), fix);
+    } else if let Some(why) = &condition.cannot_create {
         let fix = "run `longshore migrate` as a role that may: the owner of the database, or \
                    GRANT CREATE ON DATABASE … TO …";
         findings.warning("store", why.clone(), fix);

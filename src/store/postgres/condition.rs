@@ -33,6 +33,9 @@ struct Row {
     read_only: bool,
     schema_exists: bool,
     may_create: bool,
+    may_use: bool,
+    unwritable: Vec<String>,
+    owner: Option<String>,
     role: String,
     max_connections: i32,
     database_limit: i32,
@@ -49,6 +52,19 @@ async fn condition(tx: &mut PgConnection) -> Result<Condition, Fault> {
                 CASE WHEN to_regnamespace('longshore') IS NULL
                      THEN has_database_privilege(current_database(), 'CREATE')
                      ELSE has_schema_privilege('longshore', 'CREATE') END AS may_create,
+                COALESCE(has_schema_privilege(to_regnamespace('longshore')::oid, 'USAGE'), true)
+                    AS may_use,
+                ARRAY(SELECT c.relname::text FROM pg_class c
+                      WHERE c.relnamespace = to_regnamespace('longshore')::oid
+                        AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                        AND NOT (has_table_privilege(c.oid, 'SELECT')
+                                 AND has_table_privilege(c.oid, 'INSERT')
+                                 AND has_table_privilege(c.oid, 'UPDATE')
+                                 AND has_table_privilege(c.oid, 'DELETE'))
+                      ORDER BY 1) AS unwritable,
+                (SELECT min(c.relowner::regrole::text) FROM pg_class c
+                 WHERE c.relnamespace = to_regnamespace('longshore')::oid AND c.relkind = 'p'
+                   AND NOT pg_has_role(c.relowner, 'USAGE')) AS owner,
                 current_user::text AS role,
                 current_setting('max_connections')::integer
                     - current_setting('superuser_reserved_connections')::integer
@@ -78,6 +94,7 @@ async fn condition(tx: &mut PgConnection) -> Result<Condition, Fault> {
                 false => format!("role `{role}` may not create a schema in this database"),
             }
         }),
+        cannot_work: cannot_work(&row),
         connections: Some(Room {
             most: unsigned(most.unwrap_or_default().into()),
             taken: unsigned(row.taken),
@@ -87,6 +104,25 @@ async fn condition(tx: &mut PgConnection) -> Result<Condition, Fault> {
         clock_ahead: clock_ahead(tx).await?,
         free_bytes: None,
     })
+}
+
+/// Every process makes the partitions of the days that come, for which it must own the tables.
+fn cannot_work(row: &Row) -> Option<String> {
+    let role = &row.role;
+    if !row.may_use {
+        return Some(format!("role `{role}` may not use the schema `longshore`"));
+    }
+    if !row.unwritable.is_empty() {
+        let tables = row.unwritable.join(", ");
+        return Some(format!(
+            "role `{role}` may not write these tables of the schema `longshore`: {tables}"
+        ));
+    }
+    let owner = row.owner.as_ref()?;
+    Some(format!(
+        "role `{role}` does not own the tables of the schema `longshore`, which belong to {owner}: \
+         it cannot make the partitions of the days that come"
+    ))
 }
 
 /// Compared with the middle of the way there and back.

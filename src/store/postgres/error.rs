@@ -74,6 +74,7 @@ fn classify(error: sqlx::Error) -> StoreError {
                 // partition that was dropped while we waited for it.
                 "40" | "55" | "0A" => StoreError::Contention(error),
                 "XX" if code == "XX000" => StoreError::Contention(error),
+                "53" if code == "53100" => StoreError::Full(error),
                 "22" | "23" | "54" => StoreError::Data(error),
                 "3F" => StoreError::Schema(not_migrated()),
                 "42" if code == "42P01" || code == "42703" => StoreError::Schema(not_migrated()),

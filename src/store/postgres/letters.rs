@@ -80,6 +80,25 @@ async fn enter(tx: &mut PgConnection, letter: &NewLetter) -> Result<bool, Fault>
     if new.rows_affected() == 0 {
         return Ok(false);
     }
+    // A statement of its own, which sees what the insert may have waited for.
+    let ended: Option<i16> =
+        sqlx::query_scalar("SELECT state FROM longshore.tombstone WHERE id = $1 AND state <> 5")
+            .bind(letter.id.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+    if ended.is_some() {
+        // It was sent back since the export, and has come to another end.
+        sqlx::query("DELETE FROM longshore.job WHERE id = $1")
+            .bind(letter.id.uuid())
+            .execute(&mut *tx)
+            .await?;
+        return Ok(false);
+    }
+    // Its key lives as long as it does.
+    sqlx::query("UPDATE longshore.unique_key SET expires_at = NULL WHERE job = $1")
+        .bind(letter.id.uuid())
+        .execute(&mut *tx)
+        .await?;
     let error = &letter.error;
     let attempts = i32::try_from(letter.attempts.len()).unwrap_or(i32::MAX);
     sqlx::query(

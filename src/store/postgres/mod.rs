@@ -8,6 +8,7 @@
 //! which knows prepared statements).
 
 mod audit;
+mod causes;
 mod claim;
 mod condition;
 mod control;

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::transaction::{COLD, HOT, WIDE, transact};
-use super::{PostgresStore, one, operations, steps};
+use super::{PostgresStore, causes, one, operations, steps};
 use crate::job::{JobId, ProcessId, UniqueKey};
 use crate::store::{
     Advance, Begun, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation,
@@ -36,7 +36,7 @@ impl Operations for PostgresStore {
         skip: u32,
     ) -> StoreResult<Vec<DeadGroup>> {
         let _place = self.wide().await?;
-        transact!(self.reads, WIDE, |tx| operations::dead_groups(
+        transact!(self.reads, WIDE, |tx| causes::dead_groups(
             &mut tx, filter, limit, skip
         ))
     }

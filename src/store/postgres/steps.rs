@@ -140,7 +140,8 @@ async fn pick(
     place: Option<Uuid>,
     batch: i64,
 ) -> Result<Picked, Fault> {
-    let pattern = operation.filter.pattern().map_err(Fault::corrupt)?;
+    let filter = operation.readable_filter().map_err(Fault::corrupt)?;
+    let pattern = filter.pattern().map_err(Fault::corrupt)?;
     let looked = match pattern {
         Some(_) => batch.max(SCAN),
         None => batch,
@@ -148,7 +149,7 @@ async fn pick(
     let mut query = QueryBuilder::new(
         "WITH p AS MATERIALIZED (SELECT x.id, x.error_code || ': ' || x.error_message AS error",
     );
-    push_dead(&mut query, &operation.filter);
+    push_dead(&mut query, filter);
     query
         .push(" AND x.finished_at <= ")
         .push_bind(operation.created_at);

@@ -11,10 +11,14 @@ mod code {
     pub(super) const BUSY: i32 = 5;
     pub(super) const LOCKED: i32 = 6;
     pub(super) const CORRUPT: i32 = 11;
+    pub(super) const FULL: i32 = 13;
     pub(super) const TOOBIG: i32 = 18;
     pub(super) const CONSTRAINT: i32 = 19;
     pub(super) const MISMATCH: i32 = 20;
     pub(super) const NOTADB: i32 = 26;
+    /// With its extension: a write failed otherwise than for a full disk. A quota or a limit on
+    /// the size of files is told so.
+    pub(super) const IOERR_WRITE: i32 = 778;
 }
 
 /// What an error means to the caller of a store.
@@ -22,6 +26,8 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(refusal) => match primary_code(refusal.as_ref()) {
             code::BUSY | code::LOCKED => StoreError::Contention(error),
+            code::FULL => StoreError::Full(error),
+            _ if extended_code(refusal.as_ref()) == code::IOERR_WRITE => StoreError::Full(error),
             code::TOOBIG | code::CONSTRAINT | code::MISMATCH => StoreError::Data(error),
             code::NOTADB => StoreError::Schema("the file is not an SQLite database".to_owned()),
             code::CORRUPT => StoreError::Corrupt(refusal.message().to_owned()),
@@ -30,10 +36,10 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
             }
             // What is left of the general code are values that a function refuses.
             code::ERROR => StoreError::Data(error),
-            // FULL, IOERR, CANTOPEN, READONLY, NOMEM: the machine's trouble, not the values'.
+            // IOERR, CANTOPEN, READONLY, NOMEM: the machine's trouble, not the values'.
             _ => StoreError::Unavailable(error),
         },
-        sqlx::Error::Encode(_) => StoreError::Data(error),
+        sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => StoreError::Data(error),
         sqlx::Error::Decode(_)
         | sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::ColumnNotFound(_)
@@ -43,8 +49,12 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
 }
 
 fn primary_code(refusal: &dyn DatabaseError) -> i32 {
-    let extended = refusal.code().and_then(|code| code.parse::<i32>().ok());
-    extended.unwrap_or(0) & 0xff
+    extended_code(refusal) & 0xff
+}
+
+fn extended_code(refusal: &dyn DatabaseError) -> i32 {
+    let code = refusal.code().and_then(|code| code.parse().ok());
+    code.unwrap_or_default()
 }
 
 fn lacks_schema(message: &str) -> bool {
@@ -78,6 +88,14 @@ mod tests {
             let error = refused(sql).await;
             assert!(matches!(error, StoreError::Schema(_)), "{sql}: {error:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn want_of_room_is_named() {
+        let full = "PRAGMA max_page_count = 2; CREATE TABLE t (a); CREATE TABLE u (a);
+                    INSERT INTO t VALUES (zeroblob(100000))";
+        let error = refused(full).await;
+        assert!(error.is_full() && error.is_transient(), "{error:?}");
     }
 
     #[test]

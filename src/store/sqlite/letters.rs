@@ -48,6 +48,15 @@ async fn import(
 }
 
 async fn enter(tx: &mut Tx, now: i64, letter: &NewLetter) -> sqlx::Result<bool> {
+    let ended: Option<i64> =
+        sqlx::query_scalar("SELECT state FROM tombstone WHERE id = ?1 AND state <> 5")
+            .bind(letter.id.uuid())
+            .fetch_optional(&mut **tx)
+            .await?;
+    if ended.is_some() {
+        // It was sent back since the export, and has come to another end.
+        return Ok(false);
+    }
     let error = &letter.error;
     let new = sqlx::query(
         "INSERT INTO job (id, state, dispatch, epoch, created_at, finished_at, kind, queue, high,

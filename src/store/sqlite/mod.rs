@@ -6,6 +6,7 @@
 //! have the same file open; nothing depends on a lock in memory.
 
 mod audit;
+mod causes;
 mod claim;
 mod clock;
 mod condition;
@@ -46,7 +47,7 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
 pub(crate) use self::clock::Clock;
 use self::error::classify;
@@ -119,6 +120,7 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
+                .before_acquire(|connection, _| Box::pin(is_at_rest(connection)))
         };
         let writing = options.clone().journal_mode(SqliteJournalMode::Wal);
         Ok(Self {
@@ -142,6 +144,17 @@ impl SqliteStore {
     async fn read(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
         self.readers.begin().await
     }
+}
+
+/// False for a connection that must not be used again. SQLite itself rolls back a transaction
+/// that finds no room (its documentation, "Response To Errors Within A Transaction"); the
+/// driver's ROLLBACK then fails, and it believes for ever that a transaction is open.
+async fn is_at_rest(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    if connection.is_in_transaction() {
+        // The rollback of a transaction that was dropped may be under way.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 async fn create(path: &Path) -> std::io::Result<()> {

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::error::classify;
-use super::{SqliteStore, one, operations, steps};
+use super::{SqliteStore, causes, one, operations, steps};
 use crate::job::{JobId, ProcessId, UniqueKey};
 use crate::store::{
     Advance, Begun, DeadGroup, Edit, JobFilter, NewOperation, Operated, Operation,
@@ -32,7 +32,7 @@ impl Operations for SqliteStore {
         limit: u32,
         skip: u32,
     ) -> StoreResult<Vec<DeadGroup>> {
-        operations::dead_groups(self, filter, limit, skip)
+        causes::dead_groups(self, filter, limit, skip)
             .await
             .map_err(classify)
     }

@@ -5,10 +5,10 @@ use sqlx::types::Uuid;
 use sqlx::{QueryBuilder, Sqlite, Transaction};
 
 use super::{SqliteStore, audit, clock, read, rows};
-use crate::job::{JobId, UniqueKey};
+use crate::job::UniqueKey;
 use crate::store::{
-    Action, Begun, DeadGroup, ErrorPattern, JobFilter, NewOperation, Operation, OperationCommand,
-    OperationId, OperationState,
+    Action, Begun, ErrorPattern, JobFilter, NewOperation, Operation, OperationCommand, OperationId,
+    OperationState,
 };
 
 type Tx = Transaction<'static, Sqlite>;
@@ -54,7 +54,8 @@ impl TryFrom<Row> for Operation {
             id: OperationId::from(row.id),
             action: Action::from_name(&row.action).ok_or_else(|| corrupt("the action"))?,
             state: OperationState::from_code(row.state).ok_or_else(|| corrupt("the state"))?,
-            filter: serde_json::from_str(&row.filter).map_err(|_| corrupt("the filter"))?,
+            // One that cannot be read keeps nobody from seeing the others, and from cancelling it.
+            filter: serde_json::from_str(&row.filter).ok(),
             limit: row.most.map(i64::unsigned_abs),
             rate: row.rate,
             created_by: row.created_by,
@@ -109,53 +110,6 @@ async fn count_matching(
         count += u64::from(pattern.matches(&error));
     }
     Ok(count)
-}
-
-pub(super) async fn dead_groups(
-    store: &SqliteStore,
-    filter: &JobFilter,
-    limit: u32,
-    skip: u32,
-) -> sqlx::Result<Vec<DeadGroup>> {
-    #[derive(sqlx::FromRow)]
-    struct Group {
-        fingerprint: String,
-        kind: String,
-        code: String,
-        count: i64,
-        first_at: i64,
-        last_at: i64,
-        sample: Uuid,
-        message: String,
-    }
-    let mut query = QueryBuilder::new(
-        "SELECT g.*, (SELECT error_message FROM job WHERE job.id = g.sample) AS message FROM (
-             SELECT coalesce(fingerprint, '') AS fingerprint, kind, error_code AS code,
-                    count(*) AS count, min(finished_at) AS first_at,
-                    max(finished_at) AS last_at, max(id) AS sample
-             FROM job WHERE state = 5",
-    );
-    matching(&mut query, filter)?;
-    query
-        .push(" GROUP BY 1, 2, 3 ORDER BY 4 DESC, 7 DESC LIMIT ")
-        .push_bind(limit)
-        .push(" OFFSET ")
-        .push_bind(skip)
-        .push(") AS g");
-    let groups: Vec<Group> = query.build_query_as().fetch_all(&store.readers).await?;
-    let group = |group: Group| {
-        Ok(DeadGroup {
-            fingerprint: group.fingerprint,
-            kind: group.kind,
-            code: group.code,
-            count: group.count.unsigned_abs(),
-            first_at: clock::moment(group.first_at)?,
-            last_at: clock::moment(group.last_at)?,
-            sample: JobId::from(group.sample),
-            message: group.message,
-        })
-    };
-    groups.into_iter().map(group).collect()
 }
 
 pub(super) async fn begin(

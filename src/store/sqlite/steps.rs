@@ -176,7 +176,8 @@ async fn pick(
     place: Option<Uuid>,
     batch: u32,
 ) -> sqlx::Result<Picked> {
-    let pattern = operation.filter.pattern().map_err(rows::corrupt)?;
+    let filter = operation.readable_filter().map_err(rows::corrupt)?;
+    let pattern = filter.pattern().map_err(rows::corrupt)?;
     let looked = match pattern {
         Some(_) => batch.max(SCAN),
         None => batch,
@@ -187,7 +188,7 @@ async fn pick(
         ", job.error_code || ': ' || job.error_message AS error
          FROM job WHERE id IN (SELECT id FROM job WHERE state = 5"
     ));
-    matching(&mut query, &operation.filter)?;
+    matching(&mut query, filter)?;
     query
         .push(" AND finished_at <= ")
         .push_bind(operation.created_at.timestamp_micros());

@@ -90,6 +90,35 @@ fn every_sequence_ends_where_the_table_says() {
             "closed",
         ),
     ];
+    walk(table);
+}
+
+#[test]
+fn what_is_refused_breaks_a_row_and_ends_no_outage() {
+    use Signal::{Refused, Unavailable};
+    use Step::{Pass, Run};
+    let down = Run(Unavailable);
+    walk(vec![
+        (
+            "a job that is wrong by itself breaks the row",
+            vec![down, down, Run(Refused), down, down],
+            "closed",
+        ),
+        (
+            "and may have asked nobody",
+            vec![down, down, down, Pass(10), Run(Refused), Run(Refused)],
+            "half_open",
+        ),
+        (
+            "the next one looks",
+            vec![down, down, down, Pass(10), Run(Refused), down],
+            "open",
+        ),
+    ]);
+}
+
+fn walk(table: Vec<(&str, Vec<Step>, &str)>) {
+    use Step::{Pass, Run};
     for (name, steps, expected) in table {
         let (mut breaker, mut now) = (breaker(3), Instant::now());
         for step in steps {
@@ -149,7 +178,7 @@ fn only_what_a_handler_says_of_its_dependency_counts() {
             Signal::Waiting,
         ),
         (Err(Failure::retry("x", "y")).into(), Signal::Answered),
-        (Err(Failure::permanent("x", "y")).into(), Signal::Answered),
+        (Err(Failure::permanent("x", "y")).into(), Signal::Refused),
         (Err(Failure::from_store(&store)).into(), Signal::Silent),
         (Outcome::timed_out(seconds), Signal::Silent),
         (Outcome::panicked("x"), Signal::Silent),

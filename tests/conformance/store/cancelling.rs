@@ -149,8 +149,9 @@ pub(crate) async fn who_cancelled_what_is_on_record(world: &World) {
     let done = world.store.operations(10, None).await.unwrap();
     assert_eq!(done.len(), 1, "the second changed nothing");
     assert_eq!(done[0].action, Action::Cancel);
+    let filter = done[0].filter.as_ref().unwrap();
     assert_eq!(
-        (&done[0].created_by[..], &done[0].filter.ids[..]),
+        (&done[0].created_by[..], &filter.ids[..]),
         ("cli:ada", &[id][..])
     );
     assert!(done[0].state.is_final() && done[0].finished_at.is_some());

@@ -11,7 +11,7 @@ use super::world::{
 };
 use longshore::job::{ErrorClass, Transition};
 
-fn letter(id: JobId) -> NewLetter {
+pub(crate) fn letter(id: JobId) -> NewLetter {
     let long_ago = Utc::now() - TimeDelta::days(300);
     let attempt = |number| AttemptView {
         number,

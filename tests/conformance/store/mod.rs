@@ -200,6 +200,7 @@ macro_rules! backend {
                     times_are_those_of_acceptance,
                     errors_are_found_by_their_text,
                     the_dead_are_grouped_by_their_cause,
+                    groups_are_made_of_what_a_pattern_picks,
                 ]
                 cancelling(migrated): [
                     what_waits_is_cancelled_at_once,

@@ -171,7 +171,7 @@ pub(crate) async fn an_operation_does_what_its_filter_says(world: &World) {
     };
     let begun = world.store.begin(&operation).await.unwrap();
     assert_eq!((begun.matched, begun.limit), (2, Some(2)));
-    assert_eq!(begun.filter, operation.filter);
+    assert_eq!(begun.filter.as_ref(), Some(&operation.filter));
     let advance = step(world, &step_by(10)).await.unwrap();
     assert_eq!(sent(&advance), emails[..2], "dead ones, whatever it says");
     assert_eq!(advance.operation.state, OperationState::Done);
@@ -362,4 +362,15 @@ pub(crate) async fn an_operation_that_fails_lets_the_others_pass(world: &World) 
     begin(world, Action::Requeue).await;
     let advance = step(world, &by).await.unwrap();
     assert_eq!(sent(&advance), dead);
+    // It is seen, and whoever sees it can put an end to it.
+    let all = world.store.operations(10, None).await.unwrap();
+    let readable: Vec<bool> = all.iter().map(|one| one.filter.is_some()).collect();
+    assert_eq!(readable, [true, false]);
+    let cancel = OperationCommand::Cancel;
+    let stands = world.store.command(odd.id, cancel, "somebody").await;
+    let stands = stands.unwrap().unwrap();
+    assert_eq!(
+        (stands.state, stands.filter, stands.done),
+        (OperationState::Cancelled, None, 0)
+    );
 }

@@ -222,3 +222,37 @@ pub(crate) async fn the_dead_are_grouped_by_their_cause(world: &World) {
     let rest = world.store.dead_groups(&any(), 10, 2).await.unwrap();
     assert_eq!(rest, groups[2..]);
 }
+
+pub(crate) async fn groups_are_made_of_what_a_pattern_picks(world: &World) {
+    let mut orders = Vec::new();
+    for n in 0..6 {
+        let error = died("refused", &format!("order {n} refused"));
+        orders.push(world.ended(new_job(), error).await);
+    }
+    let code = world.ended(new_job(), died("order_9", "late")).await;
+    world.ended(new_job(), died("refused", "no")).await;
+    world.ended(new_job(), succeed()).await;
+    let picked = |pattern: &str| JobFilter {
+        error_pattern: Some(pattern.to_owned()),
+        ..any()
+    };
+    // As an error is shown: `code: message`.
+    let filter = picked("^refused: order [135]|^order_");
+    let groups = world.store.dead_groups(&filter, 10, 0).await.unwrap();
+    let found: Vec<(u64, JobId)> = groups.iter().map(|g| (g.count, g.sample)).collect();
+    assert_eq!(found, [(3, orders[5]), (1, code)]);
+    assert_eq!(groups[0].message, "order 5 refused");
+    let ended = async |id| world.view(id).await.finished_at;
+    assert_eq!(Some(groups[0].first_at), ended(orders[1]).await);
+    assert_eq!(Some(groups[0].last_at), ended(orders[5]).await);
+    // What picks all is no pattern at all.
+    let all = world.store.dead_groups(&any(), 10, 0).await.unwrap();
+    let sifted = world.store.dead_groups(&picked(""), 10, 0).await.unwrap();
+    assert_eq!(sifted, all);
+    let rest = world.store.dead_groups(&picked(""), 10, 1).await.unwrap();
+    assert_eq!(rest, all[1..]);
+    let one = world.store.dead_groups(&picked(""), 1, 1).await.unwrap();
+    assert_eq!(one, all[1..2]);
+    let none = world.store.dead_groups(&picked("nothing"), 10, 0).await;
+    assert_eq!(none.unwrap(), []);
+}

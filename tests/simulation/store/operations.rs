@@ -38,7 +38,7 @@ impl Task {
                 true => OperationState::Done,
                 false => OperationState::Running,
             },
-            filter: JobFilter::default(),
+            filter: Some(JobFilter::default()),
             limit: None,
             rate: None,
             created_by: "the simulation".to_owned(),

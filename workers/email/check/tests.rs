@@ -58,6 +58,10 @@ fn every_wrong_field_is_named() {
         (json!({"subject": "a\nBcc: d@e.f"}), "/subject"),
         (json!({"subject": "a".repeat(901)}), "/subject"),
         (
+            json!({"subject": format!("a{}b", " ".repeat(21))}),
+            "/subject",
+        ),
+        (
             json!({"to": [format!("{} <a@b.c>", "a".repeat(900))]}),
             "/to/0",
         ),

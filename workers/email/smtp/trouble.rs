@@ -8,6 +8,8 @@ use super::reply::Reply;
 
 /// How soon after greylisting a mail may come again.
 const GREYLIST_DELAY: Duration = Duration::from_secs(60);
+/// How soon a mail asks again for a connection.
+const BUSY_DELAY: Duration = Duration::from_secs(2);
 
 /// How far a mail had come. The order is the order of the dialogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,8 +143,9 @@ impl Trouble {
                 Failure::unavailable(self.stage.code(), message)
             }
             Fault::Lost(_) => cut_off("smtp_cut"),
+            // All of them are at work: a slow server is none that is down.
             Fault::TimedOut(_) if self.stage == Stage::Pool => {
-                Failure::unavailable(self.stage.code(), message)
+                Failure::waiting(self.stage.code(), message, BUSY_DELAY)
             }
             Fault::TimedOut(_) | Fault::Dawdled(_) => cut_off("smtp_timeout"),
             Fault::Garbage(_) => cut_off("smtp_protocol"),

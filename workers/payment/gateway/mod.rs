@@ -2,6 +2,7 @@
 
 mod answer;
 mod error;
+mod punctual;
 mod sandbox;
 mod stripe;
 
@@ -11,13 +12,14 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub(crate) use error::{Advice, GatewayError};
+pub(crate) use punctual::Punctual;
 pub(crate) use sandbox::Sandbox;
 pub(crate) use stripe::Stripe;
 
 /// Moves money. An intent is charged at most once whatever is asked how often and in whichever
 /// order: that is what the protocol above builds on.
 #[async_trait]
-pub(crate) trait Gateway: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Gateway: fmt::Debug + Send + Sync {
     /// Makes an intent, which moves nothing until it is confirmed.
     async fn create(&self, order: &Order, key: &str) -> Result<Intent, GatewayError>;
 

@@ -1,6 +1,6 @@
 -- The ledger against itself, and against the results of the jobs that are still known, in both
 -- directions. `done` is asked by kind and state, which an index answers; the rest is a pass over
--- the ledger. A payment may succeed without its job (which was cancelled, or cut off), a refund
+-- the ledger. An order's charge says the same as a charge does, if it paid. A payment may succeed without its job (which was cancelled, or cut off), a refund
 -- may not.
 WITH said AS (
     SELECT d.id, d.kind, v.value ->> 'reference' AS reference,
@@ -9,7 +9,8 @@ WITH said AS (
            v.value ->> 'refund' AS refund
     FROM longshore.done d
     CROSS JOIN LATERAL (SELECT convert_from(d.result, 'UTF8')::jsonb OFFSET 0) v (value)
-    WHERE d.kind IN ('payment.charge', 'payment.refund') AND d.state = 4 AND d.result IS NOT NULL)
+    WHERE d.kind IN ('payment.charge', 'payment.refund', 'order.charge') AND d.state = 4
+      AND d.result IS NOT NULL)
 SELECT * FROM (
     SELECT format('payment %s: %s refunded; its refunds make %s', p.reference, p.refunded,
                   COALESCE(r.total, 0))
@@ -54,7 +55,7 @@ SELECT * FROM (
                              p.state) END)
     FROM said t
     LEFT JOIN longshore.payments p ON p.reference = t.reference
-    WHERE t.kind = 'payment.charge'
+    WHERE t.kind <> 'payment.refund' AND t.intent IS NOT NULL
       AND (p.state, p.amount, p.currency, p.intent, p.charge)
           IS DISTINCT FROM ('succeeded', t.amount, t.currency, t.intent, t.charge)
     UNION ALL

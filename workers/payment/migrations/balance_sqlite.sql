@@ -1,12 +1,12 @@
 -- The ledger against itself, and against the results of the jobs that are still known, in both
--- directions. A payment may succeed without its job (which was cancelled, or cut off), a refund
+-- directions. An order's charge says the same as a charge does, if it paid. A payment may succeed without its job (which was cancelled, or cut off), a refund
 -- may not.
 WITH known AS (
     SELECT lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-'
                  || substr(hex(id), 13, 4) || '-' || substr(hex(id), 17, 4) || '-'
                  || substr(hex(id), 21)) AS id,
            kind, state, result
-    FROM job WHERE kind IN ('payment.charge', 'payment.refund')),
+    FROM job WHERE kind IN ('payment.charge', 'payment.refund', 'order.charge')),
 said AS (
     SELECT id, kind, result ->> 'reference' AS reference, result ->> 'amount' AS amount,
            result ->> 'currency' AS currency, result ->> 'payment_intent' AS intent,
@@ -58,7 +58,7 @@ SELECT what FROM (
                              p.state) END)
     FROM said t
     LEFT JOIN payments p ON p.reference = t.reference
-    WHERE t.kind = 'payment.charge'
+    WHERE t.kind <> 'payment.refund' AND t.intent IS NOT NULL
       AND (p.state, p.amount, p.currency, p.intent, p.charge)
           IS NOT ('succeeded', t.amount, t.currency, t.intent, t.charge)
     UNION ALL

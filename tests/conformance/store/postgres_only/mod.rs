@@ -21,6 +21,22 @@ async fn execute(connection: &mut PgConnection, statement: String) {
         .unwrap();
 }
 
+/// Until some other session of this database waits for a lock.
+async fn waits_for_a_lock(connection: &mut PgConnection) {
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                   WHERE NOT l.granted AND d.datname = current_database()";
+    loop {
+        let count: i64 = sqlx::query_scalar(waiting)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        if count > 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 async fn world() -> (World, PgConnection) {
     let database = PostgresDatabase::create().await;
     let connection = database.connect().await;

@@ -215,6 +215,35 @@ async fn a_day_past_its_retention_is_dropped_and_counted() {
     world.close().await;
 }
 
+/// A partition that is dropped is gone for older snapshots too, and the counters are not.
+#[tokio::test]
+async fn what_is_verified_while_a_day_is_dropped_adds_up() {
+    let (world, mut connection) = world().await;
+    for n in 0..10 {
+        ended(&world, old_id(0, n), succeed()).await;
+    }
+    execute(
+        &mut connection,
+        "BEGIN; TRUNCATE longshore.job, longshore.done, longshore.attempt, longshore.tag; \
+         UPDATE longshore.tally SET pruned = pruned + 10 WHERE process = 0; \
+         INSERT INTO longshore.tally (process, slot, pruned) SELECT 0, 0, 10 \
+         WHERE NOT EXISTS (SELECT FROM longshore.tally WHERE process = 0)"
+            .to_owned(),
+    )
+    .await;
+    let looking = tokio::spawn({
+        let store = world.store.clone();
+        async move { store.sheet(&[], &[], 10).await }
+    });
+    // It waits, with its snapshot or without.
+    super::waits_for_a_lock(&mut connection).await;
+    execute(&mut connection, "COMMIT".to_owned()).await;
+    let sheet = looking.await.unwrap().unwrap();
+    assert_eq!((sheet.jobs.accepted, sheet.jobs.pruned), (10, 10));
+    assert!(sheet.is_balanced(), "{sheet:?}");
+    world.close().await;
+}
+
 /// What is left of a dropped day in the default partition goes row by row.
 #[tokio::test]
 async fn a_dead_letter_that_outlived_its_day_goes_in_its_time() {
