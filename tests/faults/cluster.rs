@@ -38,7 +38,9 @@ impl Cluster {
         site.intake.take().unwrap().kill9();
         site.start_intake().await;
         let workers = [site.worker().await, site.worker().await];
-        let listed = site.rabbit.ctl(&["list_queues", "name", "leader", "members"]);
+        let listed = site
+            .rabbit
+            .ctl(&["list_queues", "name", "leader", "members"]);
         let listed = listed.await;
         let nodes = [&site.rabbit, &second, &third];
         let leads = |node: &&Rabbit| listed.contains(&format!("{QUEUE}\t{}\t", node.name()));
