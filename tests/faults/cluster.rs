@@ -21,6 +21,8 @@ struct Cluster {
     site: Site,
     peers: [Rabbit; 2],
     workers: [Program; 2],
+    /// The node that led the queue before anything happened to it.
+    leader: usize,
     load: Load,
     /// Submitted before the load.
     long: Vec<String>,
@@ -36,11 +38,16 @@ impl Cluster {
         site.intake.take().unwrap().kill9();
         site.start_intake().await;
         let workers = [site.worker().await, site.worker().await];
-        // A queue in one place only would prove nothing.
-        let members = site.rabbit.ctl(&["list_queues", "name", "members"]).await;
-        let of_three =
-            |line: &str| line.starts_with("longshore.") && line.matches("@").count() == 3;
-        assert!(members.lines().all(of_three), "{members}");
+        let listed = site
+            .rabbit
+            .ctl(&["list_queues", "name", "leader", "members"]);
+        let listed = listed.await;
+        let nodes = [&site.rabbit, &second, &third];
+        let leads = |node: &&Rabbit| listed.contains(&format!("{QUEUE}\t{}\t", node.name()));
+        let leader = nodes.iter().position(leads).expect(&listed);
+        // A queue in one place only would prove nothing: its leader, and three members.
+        let of_three = |line: &str| line.matches('@').count() == 4;
+        assert!(listed.lines().all(of_three), "{listed}");
         let long = site.submit_sleeps(6, 8_000).await;
         site.started(6).await;
         Self {
@@ -48,6 +55,7 @@ impl Cluster {
             site,
             peers: [second, third],
             workers,
+            leader,
             long,
         }
     }
@@ -61,14 +69,6 @@ impl Cluster {
 
     fn nodes(&self) -> [&Rabbit; 3] {
         [&self.site.rabbit, &self.peers[0], &self.peers[1]]
-    }
-
-    /// The node that leads the queue.
-    async fn leader(&self) -> usize {
-        let listed = self.site.rabbit.ctl(&["list_queues", "name", "leader"]);
-        let listed = listed.await;
-        let leads = |node: &&Rabbit| listed.contains(&format!("{QUEUE}\t{}", node.name()));
-        self.nodes().iter().position(leads).expect(&listed)
     }
 
     /// Jobs that come in from now on run, and both workers take part: their consumers are
@@ -128,7 +128,7 @@ impl Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_is_done_without() {
     let mut cluster = Cluster::under_load().await;
-    let leader = cluster.leader().await;
+    let leader = cluster.leader;
     cluster.node(leader).kill();
     cluster.works_on().await;
     cluster.node(leader).restart().await;
@@ -139,7 +139,7 @@ async fn a_killed_leader_is_done_without() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_leader_is_done_without_and_repeats_nothing_when_it_wakes() {
     let mut cluster = Cluster::under_load().await;
-    let leader = cluster.leader().await;
+    let leader = cluster.leader;
     cluster.node(leader).freeze();
     cluster.works_on().await;
     cluster.node(leader).thaw();
@@ -168,7 +168,7 @@ async fn a_rolling_restart_of_the_nodes_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_jobs_are_accepted_and_run_once_it_is_back() {
     let mut cluster = Cluster::under_load().await;
-    let leader = cluster.leader().await;
+    let leader = cluster.leader;
     let (second, survivor) = ((leader + 1) % 3, (leader + 2) % 3);
     cluster.node(leader).kill();
     cluster.node(second).kill();

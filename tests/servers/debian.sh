@@ -9,13 +9,18 @@ debians=${LONGSHORE_TEST_DEBIANS:-/var/cache/longshore-tests}
 
 # Sets $debian to the folder of a Debian that has it.
 prepare_debian_with() { # rabbitmq|postgres VERSION
-    local release=
+    local in_12 in_13
     case $1 in
-    rabbitmq) is_either "$2" 3.10 && release=bookworm || { is_either "$2" 4.0 && release=trixie; } ;;
-    postgres) is_either "$2" 15 && release=bookworm || { is_either "$2" 17 && release=trixie; } ;;
+    rabbitmq) in_12=3.10 in_13=4.0 ;;
+    postgres) in_12=15 in_13=17 ;;
     esac
-    [[ $release ]] || die "neither this machine nor Debian 12 or 13 has $1 $2"
-    prepare_debian "$release"
+    if is_either "$2" "$in_12"; then
+        prepare_debian bookworm
+    elif is_either "$2" "$in_13"; then
+        prepare_debian trixie
+    else
+        die "neither this machine nor Debian 12 or 13 has $1 $2"
+    fi
 }
 
 is_either() { is_version "$1" "$2" || is_version "$2" "$1"; }
@@ -23,6 +28,7 @@ is_either() { is_version "$1" "$2" || is_version "$2" "$1"; }
 # The mirror that this machine itself takes its packages from.
 debian_mirror() {
     local uri release origin
+    # shellcheck disable=SC2016  # apt-get fills these in
     while IFS='|' read -r uri release origin; do
         [[ $origin == Debian && $release != *[-/]* ]] && echo "$uri" && return
     done < <(apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(ORIGIN)' 'Created-By: Packages')

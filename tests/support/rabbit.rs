@@ -16,6 +16,10 @@ use super::port::free_port;
 use super::process::Tree;
 use super::wait::{PATIENCE, until};
 
+/// For a node to start, and for `rabbitmqctl`, which starts another Erlang machine: three at once
+/// on two busy cores take minutes.
+const ERLANG: Duration = Duration::from_secs(360);
+
 /// A RabbitMQ node of the test's own. It listens on loopback and keeps its port and its data
 /// from one start to the next.
 #[derive(Debug)]
@@ -114,7 +118,7 @@ impl Rabbit {
             .envs(self.environment())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(PATIENCE, output)
+        let output = tokio::time::timeout(ERLANG, output)
             .await
             .expect("rabbitmqctl answers")
             .expect("rabbitmqctl starts");
@@ -159,7 +163,7 @@ impl Rabbit {
             .stderr(log);
         let node = self.node.insert(Tree::spawn(&mut command));
         let (port, log) = (self.port, self.dir.join("node.log"));
-        until("RabbitMQ answers", PATIENCE, async || {
+        until("RabbitMQ answers", ERLANG, async || {
             assert!(
                 node.is_running(),
                 "RabbitMQ ended: {}",
