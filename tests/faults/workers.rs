@@ -12,7 +12,7 @@ const MANY: &str = r#"
 [queues.probe]
 kinds = ["probe.sleep"]
 concurrency = 64
-prefetch = 128
+prefetch = 256
 timeout = "60s"
 "#;
 
