@@ -32,13 +32,14 @@ async fn fill(connection: &mut PgConnection) {
          FROM made;
          INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
                                      finished_at, error_code, error_message, error_class,
-                                     fingerprint)
+                                     fingerprint, prompt)
          SELECT id, CASE WHEN rare THEN 'rare.kind' ELSE 'email.send' END,
                 CASE WHEN rare THEN 'rare' ELSE 'email' END,
                 CASE WHEN dead THEN 5 WHEN cancelled THEN 6 ELSE 4 END, 1, 1, 0, 0, now(),
                 CASE WHEN rare THEN 'rare_code' WHEN dead THEN 'common_code' END,
                 CASE WHEN dead THEN 'it never will' END, CASE WHEN dead THEN 'permanent' END,
-                CASE WHEN rare THEN '{rare}' WHEN dead THEN '0000000000000000' END
+                CASE WHEN rare THEN '{rare}' WHEN dead THEN '0000000000000000' END,
+                NOT dead AND NOT cancelled AND n % 3 > 0
          FROM made;
          INSERT INTO longshore.tally (process, slot, accepted) VALUES (0, 99, {JOBS})"
     );
@@ -46,7 +47,7 @@ async fn fill(connection: &mut PgConnection) {
 }
 
 /// Rows that all tables were read for since they were made.
-async fn rows_read(connection: &mut PgConnection) -> i64 {
+pub(super) async fn rows_read(connection: &mut PgConnection) -> i64 {
     sqlx::query_scalar(
         "SELECT COALESCE(sum(seq_tup_read + COALESCE(idx_tup_fetch, 0)), 0)::bigint
          FROM pg_stat_user_tables WHERE schemaname = 'longshore'",
@@ -69,6 +70,11 @@ async fn cost(
     let page = Page { limit: 50, before };
     let shown = store.list(filter, page).await.unwrap().len();
     store.close().await;
+    (shown, rows_read_since(connection, earlier).await)
+}
+
+/// Waits until a server process that has ended has reported.
+pub(super) async fn rows_read_since(connection: &mut PgConnection, earlier: i64) -> i64 {
     let mut read = rows_read(connection).await;
     for _ in 0..200 {
         if read > earlier {
@@ -77,7 +83,7 @@ async fn cost(
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         read = rows_read(connection).await;
     }
-    (shown, read - earlier)
+    read - earlier
 }
 
 fn cases() -> Vec<(&'static str, JobFilter, usize)> {
@@ -101,6 +107,32 @@ fn cases() -> Vec<(&'static str, JobFilter, usize)> {
                 ..any()
             },
             3,
+        ),
+        (
+            "a rare queue and kind",
+            JobFilter {
+                queues: vec![queue("rare")],
+                kinds: rare(),
+                ..any()
+            },
+            3,
+        ),
+        (
+            "a common queue",
+            JobFilter {
+                queues: vec![queue("email")],
+                ..any()
+            },
+            50,
+        ),
+        (
+            "a queue and a kind that do not go together",
+            JobFilter {
+                queues: vec![queue("email")],
+                kinds: rare(),
+                ..any()
+            },
+            0,
         ),
         (
             "a rare tag",
