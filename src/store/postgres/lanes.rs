@@ -6,7 +6,6 @@
 //! any is found by one look into the index for each.
 
 use sqlx::{Postgres, QueryBuilder};
-use uuid::Uuid;
 
 use super::filter::{DONE, push_filter};
 use crate::job::State;
@@ -33,8 +32,10 @@ pub(super) fn fit(filter: &JobFilter) -> bool {
 
 /// Appends the page of the finished in some states that match.
 ///
-/// The bounds are of whole rows of the index, and so is the order: no other index can give it,
-/// so the planner has no choice that a rare kind could make a bad one.
+/// No id is null, but the index says where nulls would be, and not where the primary key does: so
+/// only the index gives this order, and the planner cannot take a rare kind for a common one and
+/// walk through all jobs. (To compare whole rows would not do: PostgreSQL before 18 ends such a
+/// scan only where the first column changes.)
 pub(super) fn push_arm(
     query: &mut QueryBuilder<Postgres>,
     states: &[State],
@@ -55,23 +56,11 @@ pub(super) fn push_arm(
     query.push(DONE);
     query.push(
         " FROM longshore.done x
-          WHERE (x.queue, x.kind, x.state, x.prompt, x.id)
-                    >= (lane.queue, lane.kind, part.state, part.prompt, ",
+          WHERE x.queue = lane.queue AND x.kind = lane.kind
+            AND x.state = part.state AND x.prompt = part.prompt",
     );
-    let (from, to) = filter.id_bounds();
-    query.push_bind(from.unwrap_or(Uuid::nil()));
-    query.push(") AND (x.queue, x.kind, x.state, x.prompt, x.id) ");
-    let before = page.before.map(|id| id.uuid());
-    match [before, to].into_iter().flatten().min() {
-        Some(end) => {
-            query.push("< (lane.queue, lane.kind, part.state, part.prompt, ");
-            query.push_bind(end);
-            query.push(") AND x.id < ").push_bind(end);
-        }
-        None => {
-            query.push("<= (lane.queue, lane.kind, part.state, part.prompt, ");
-            query.push_bind(Uuid::max()).push(")");
-        }
+    if let Some(before) = page.before {
+        query.push(" AND x.id < ").push_bind(before.uuid());
     }
     let others = JobFilter {
         kinds: Vec::new(),
@@ -79,8 +68,7 @@ pub(super) fn push_arm(
         ..filter.clone()
     };
     push_filter(query, &others);
-    query
-        .push(" ORDER BY x.queue DESC, x.kind DESC, x.state DESC, x.prompt DESC, x.id DESC LIMIT ");
+    query.push(" ORDER BY x.id DESC NULLS LAST LIMIT ");
     query.push_bind(i64::from(page.limit));
     query.push(") page ORDER BY page.id DESC LIMIT ");
     query.push_bind(i64::from(page.limit));

@@ -195,7 +195,9 @@ async fn expire_prompt(tx: &mut PgConnection, queue: &str, age: i64) -> Result<u
     query.push_bind(age);
     query.push(") AND d.finished_at <= now() - interval '1 microsecond' * ");
     query.push_bind(age);
-    query.push(" LIMIT ").push_bind(BATCH);
+    // The order is that of the lane alone, see lanes.rs.
+    query.push(" ORDER BY d.id NULLS FIRST LIMIT ");
+    query.push_bind(BATCH);
     query.push(" FOR UPDATE SKIP LOCKED) x LIMIT ");
     query.push_bind(BATCH);
     let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut *tx).await?;

@@ -13,8 +13,9 @@ $$;
 -- an older program ends, are found by `done_expiry`.
 ALTER TABLE longshore.done ADD COLUMN prompt boolean NOT NULL DEFAULT false;
 
--- Lists by queue, by kind and by both, newest first; counts; the pruning of the prompt.
-CREATE INDEX done_lane ON longshore.done (queue, kind, state, prompt, id);
+-- Lists by queue, by kind and by both, newest first; counts; the pruning of the prompt. Where nulls
+-- would be tells a list's order from that of the primary key: see lanes.rs.
+CREATE INDEX done_lane ON longshore.done (queue, kind, state, prompt, id NULLS FIRST);
 DROP INDEX longshore.done_of_queue, longshore.done_of_kind, longshore.done_expiry;
 CREATE INDEX done_expiry ON longshore.done (queue, state, finished_at) WHERE NOT prompt;
 

@@ -4,7 +4,7 @@ use longshore::job::{JobId, NewJob, State, fingerprint};
 use longshore::store::{JobFilter, Page, Retention};
 use uuid::Uuid;
 
-use super::super::world::{World, ZERO, new_job, queue, succeed};
+use super::super::world::{LONG, World, ZERO, job_in, new_job, queue, succeed};
 use super::{execute, world};
 
 /// What every success is entered in, at a cost for each job. Whatever else is asked of `done`
@@ -146,5 +146,34 @@ async fn the_few_dead_of_a_queue_or_kind_are_found_among_the_many() {
         let read = super::plans::rows_read_since(&mut connection, before).await;
         assert!(read <= 100, "{read} rows for two");
     }
+    world.close().await;
+}
+
+#[tokio::test]
+async fn pruning_one_queue_does_not_read_the_prompt_of_another() {
+    let (world, mut connection) = world().await;
+    bury(&mut connection).await;
+    let prompt = "UPDATE longshore.done SET state = 4, prompt = true; ANALYZE longshore.done";
+    execute(&mut connection, prompt.to_owned()).await;
+    let id = world.ended(job_in("a.b", "short"), succeed()).await;
+    let prompt = format!(
+        "UPDATE longshore.done SET prompt = true WHERE id = '{}'",
+        id.uuid()
+    );
+    execute(&mut connection, prompt).await;
+    let keep = |name: Option<&str>, finished| Retention {
+        queue: name.map(queue),
+        finished,
+        dead: LONG,
+    };
+    let before = super::plans::rows_read(&mut connection).await;
+    let store = world.elsewhere().await;
+    let pruned = store
+        .prune(&[keep(Some("short"), ZERO)], &keep(None, LONG))
+        .await;
+    store.close().await;
+    assert_eq!(pruned.unwrap(), 1);
+    let read = super::plans::rows_read_since(&mut connection, before).await;
+    assert!(read <= 2500, "{read} rows read for one");
     world.close().await;
 }

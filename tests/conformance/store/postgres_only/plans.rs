@@ -12,6 +12,8 @@ use super::{execute, world};
 const JOBS: u64 = 100_000;
 /// Rows that a page of 50 may read. A scan reads [`JOBS`].
 const FEW: i64 = 1500;
+/// Blocks of an index that a page may touch. All entries of a lane are 800.
+const BLOCKS: i64 = 400;
 
 /// Makes finished jobs, the oldest first, as the store keeps them. The very oldest have what is
 /// looked for: whoever reads from the newest on reads them all.
@@ -51,6 +53,18 @@ pub(super) async fn rows_read(connection: &mut PgConnection) -> i64 {
     sqlx::query_scalar(
         "SELECT COALESCE(sum(seq_tup_read + COALESCE(idx_tup_fetch, 0)), 0)::bigint
          FROM pg_stat_user_tables WHERE schemaname = 'longshore'",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
+/// Blocks of the index of lanes that were touched: entries that are read and match nothing are
+/// no rows.
+async fn entries_read(connection: &mut PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "SELECT COALESCE(sum(s.idx_blks_hit + s.idx_blks_read), 0)::bigint
+         FROM pg_statio_user_indexes s WHERE s.indexrelname LIKE 'done%queue_kind_state%'",
     )
     .fetch_one(connection)
     .await
@@ -270,7 +284,12 @@ async fn a_list_reads_about_as_many_rows_as_it_shows() {
             execute(&mut connection, "ANALYZE".to_owned()).await;
         }
         for (what, filter, expected) in [cases(), cases_of_states()].concat() {
+            let earlier = entries_read(&mut connection).await;
             let (shown, read) = cost(&world, &mut connection, &filter, None).await;
+            let blocks = entries_read(&mut connection).await - earlier;
+            if filter.tags.is_empty() && filter.code.is_none() {
+                assert!(blocks <= BLOCKS, "{what}: {blocks} blocks of the index");
+            }
             assert_eq!(shown, expected, "{what}");
             assert!(
                 read <= FEW,
