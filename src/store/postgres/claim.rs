@@ -14,7 +14,7 @@ use crate::store::{Claim, ClaimRequest};
 /// How often a request is looked at again whose row became free after it was refused.
 const LOOKS: u32 = 3;
 
-/// Locks the process, then the rows, then claims those that can be had.
+/// Locks the process, then claims what is free, then locks and looks at the rows of the others.
 ///
 /// The race with [`bury`](super::processes::bury) is decided by the process's row. If our
 /// `FOR KEY SHARE` comes first, the burial's `FOR UPDATE` waits for our commit, and its next
@@ -36,7 +36,20 @@ pub(super) async fn claim(
             .is_some();
     let mut answers = vec![Claim::Lost(None); requests.len()];
     let mut open: Vec<usize> = (0..requests.len()).collect();
+    if alive {
+        let mut won = win(tx, process, requests).await?;
+        open.retain(|n| match won.remove(&asked(&requests[*n])) {
+            Some(claimed) => {
+                answers[*n] = Claim::Won(claimed);
+                false
+            }
+            None => true,
+        });
+    }
     for _ in 0..LOOKS {
+        if open.is_empty() {
+            break;
+        }
         let mut met = attempt(tx, process, alive, requests, &open).await?;
         open.retain(|n| met.remove(n).map(|claim| answers[*n] = claim).is_none());
         if open.is_empty() {
@@ -50,11 +63,44 @@ pub(super) async fn claim(
         // Not in `live` at the attempt, but there when we looked why: a dead job was requeued
         // in between. It may be the very dispatch that was asked for, so ask again.
         open.retain(|n| alive && is_free(&requests[*n], &answers[*n]));
-        if open.is_empty() {
-            break;
-        }
     }
     Ok(answers)
+}
+
+fn asked(request: &ClaimRequest) -> (JobId, i32) {
+    (request.id, request.dispatch)
+}
+
+/// Claims those that wait at the dispatch that is asked for: nearly always all of them.
+///
+/// Rows are locked in the order of the index, see [`HOT`](super::transaction::HOT). Only two
+/// batches that each have stale copies of what the other wins can wait for each other, and are
+/// tried again as after any deadlock.
+async fn win(
+    tx: &mut PgConnection,
+    process: ProcessId,
+    requests: &[ClaimRequest],
+) -> Result<HashMap<(JobId, i32), Claimed>, Fault> {
+    let ids: Vec<Uuid> = requests.iter().map(|request| request.id.uuid()).collect();
+    let dispatches: Vec<i32> = requests.iter().map(|request| request.dispatch).collect();
+    let rows: Vec<Row> = sqlx::query_as(
+        "UPDATE longshore.live
+         SET state = 2, owner = $1, epoch = epoch + 1, started_at = now()
+         WHERE id = ANY ($2) AND state = 1
+           AND ((id, dispatch) IN (SELECT * FROM unnest($2::uuid[], $3::integer[]))) IS TRUE
+         RETURNING id, state, dispatch, epoch, owner, failures, recorded, crashes, max_attempts,
+                   created_at, queued_at, now() AS now,
+                   (extract(epoch FROM now() - postponed_since) * 1000000)::bigint
+                       AS postponed_for",
+    )
+    .bind(process.0)
+    .bind(ids)
+    .bind(dispatches)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok(((JobId::from(row.id), row.dispatch), row.claimed(process)?)))
+        .collect()
 }
 
 fn is_free(request: &ClaimRequest, answer: &Claim) -> bool {

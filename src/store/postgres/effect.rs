@@ -6,8 +6,9 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::error::Fault;
+use super::insert::{self, Ids};
 use super::transaction::{EFFECT, Tx, within};
-use super::{PostgresStore, insert, record};
+use super::{PostgresStore, record};
 use crate::job::{NewJob, Transition};
 use crate::store::{
     Connection, DatabaseError, Effect, Effects, Fence, Record, StoreError, StoreResult,
@@ -129,7 +130,9 @@ async fn succeed(
         return Ok(false);
     }
     if !next.is_empty() {
-        insert::insert(tx, fence.owner, next, Duration::ZERO).await?;
+        // A unique violation would end the handler's transaction.
+        let ids = Ids::PerhapsTaken;
+        insert::insert(tx, fence.owner, next, Duration::ZERO, ids).await?;
     }
     Ok(true)
 }

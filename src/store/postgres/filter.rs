@@ -3,24 +3,23 @@
 //! A list is made of arms, one for each place and state that a job may be in, each read newest
 //! first from the one index that fits and cut at the page's length. So the planner never has to
 //! guess whether a rare value is worth an index: the state is a literal, which names the partial
-//! index, and every index ends with the id, in whose order the arm is read.
+//! index, and every index ends with the id, in whose order the arm is read. The finished of a
+//! queue or a kind are read by [`lanes`](super::lanes).
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::error::Fault;
+use super::lanes;
 use crate::job::State;
 use crate::store::{JobFilter, Page};
-
-/// Values of one column that get an arm each; more are read by one arm that filters.
-const SPLIT: usize = 16;
 
 const LIVE: &str = "SELECT x.id, x.state, x.failures, x.recorded, x.due, x.owner, x.started_at,
     NULL::timestamptz AS finished_at, NULL::bytea AS result,
     x.error_code, x.error_message, x.error_class, NULL::text AS fingerprint,
     x.cancel_requested_at IS NOT NULL AS cancel_requested";
-const DONE: &str =
+pub(super) const DONE: &str =
     "SELECT x.id, x.state, x.failures, x.recorded, NULL::timestamptz AS due, x.owner,
     x.started_at, x.finished_at, x.result,
     x.error_code, x.error_message, x.error_class, x.fingerprint, false AS cancel_requested";
@@ -72,17 +71,22 @@ pub(super) fn push_page(
     tag: Option<&RarestTag>,
     page: Page,
 ) {
-    let mut arms = 0;
+    let mut arms = places(filter);
+    let in_lanes = match lanes::fit(filter) {
+        true => take_done(&mut arms),
+        false => Vec::new(),
+    };
     query.push("SELECT * FROM (");
-    for place in places(filter) {
-        for part in parts(filter) {
-            query.push(if arms == 0 { "(" } else { " UNION ALL (" });
-            push_arm(query, place, &part, tag, page);
-            query.push(")");
-            arms += 1;
-        }
+    for (n, place) in arms.iter().enumerate() {
+        query.push(if n == 0 { "(" } else { " UNION ALL (" });
+        push_arm(query, *place, filter, tag, page);
+        query.push(")");
     }
-    if arms == 0 {
+    if !in_lanes.is_empty() {
+        query.push(if arms.is_empty() { "(" } else { " UNION ALL (" });
+        lanes::push_arm(query, &in_lanes, filter, page);
+        query.push(")");
+    } else if arms.is_empty() {
         query.push(LIVE).push(" FROM longshore.live x WHERE false");
     }
     query.push(") arms ORDER BY id DESC LIMIT ");
@@ -112,31 +116,17 @@ fn places(filter: &JobFilter) -> Vec<Place> {
     places
 }
 
-/// One filter for each kind, or else for each queue: an index on several values of a column is
-/// not in the order of the ids.
-fn parts(filter: &JobFilter) -> Vec<JobFilter> {
-    let several = 2..=SPLIT;
-    if several.contains(&filter.kinds.len()) {
-        let mut kinds = filter.kinds.clone();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let only = |kind| JobFilter {
-            kinds: vec![kind],
-            ..filter.clone()
-        };
-        kinds.into_iter().map(only).collect()
-    } else if filter.kinds.is_empty() && several.contains(&filter.queues.len()) {
-        let mut queues = filter.queues.clone();
-        queues.sort_unstable();
-        queues.dedup();
-        let only = |queue| JobFilter {
-            queues: vec![queue],
-            ..filter.clone()
-        };
-        queues.into_iter().map(only).collect()
-    } else {
-        vec![filter.clone()]
-    }
+/// Takes the states of the finished out of the places.
+fn take_done(places: &mut Vec<Place>) -> Vec<State> {
+    let mut states = Vec::new();
+    places.retain(|place| match place {
+        Place::Live => true,
+        Place::Done(state) => {
+            states.push(*state);
+            false
+        }
+    });
+    states
 }
 
 fn push_arm(

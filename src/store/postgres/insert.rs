@@ -15,6 +15,16 @@ use crate::store::{DeadLetter, Inserted, Insertion, OutboxId, ReusedKeys};
 /// The kind that a dead letter is listed under when it named none that could be one.
 const UNKNOWN_KIND: &str = "unknown";
 
+/// What is known of the ids of new jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// Made just now: whichever is there already ends the transaction with a unique violation.
+    /// Looking for each beforehand, and confirming each afterwards, is a fifth of an insert.
+    Fresh,
+    /// Some may be there already, and are answered as replayed.
+    PerhapsTaken,
+}
+
 /// What one insert of jobs wrote.
 struct Written {
     accepted: HashMap<Uuid, Inserted>,
@@ -28,9 +38,10 @@ pub(super) async fn insert(
     process: ProcessId,
     jobs: &[NewJob],
     lease: Duration,
+    ids: Ids,
 ) -> Result<Insertion, Fault> {
     let answers = keys::replays(tx, jobs).await?;
-    insert_new(tx, process, jobs, answers, lease).await
+    insert_new(tx, process, jobs, answers, lease, ids).await
 }
 
 /// Inserts the jobs that have no answer yet.
@@ -40,15 +51,16 @@ async fn insert_new(
     jobs: &[NewJob],
     mut answers: Vec<Option<Inserted>>,
     lease: Duration,
+    ids: Ids,
 ) -> Result<Insertion, Fault> {
-    let mut ids = HashSet::new();
+    let mut seen = HashSet::new();
     let fresh: Vec<&NewJob> = jobs
         .iter()
         .zip(&answers)
-        .filter(|(job, answer)| answer.is_none() && ids.insert(job.id))
+        .filter(|(job, answer)| answer.is_none() && seen.insert(job.id))
         .map(|(job, _)| job)
         .collect();
-    let mut written = write(tx, process, &fresh, lease).await?;
+    let mut written = write(tx, process, &fresh, lease, ids).await?;
     let mut settled = Vec::with_capacity(jobs.len());
     for (job, answer) in jobs.iter().zip(&mut answers) {
         let replayed = Inserted::Replayed { id: job.id };
@@ -70,6 +82,7 @@ pub(super) async fn insert_all(
     process: ProcessId,
     jobs: &[NewJob],
     lease: Duration,
+    ids: Ids,
 ) -> Result<Result<Insertion, ReusedKeys>, Fault> {
     sqlx::raw_sql("SAVEPOINT keys").execute(&mut *tx).await?;
     let answers = keys::replays(tx, jobs).await?;
@@ -83,7 +96,8 @@ pub(super) async fn insert_all(
         sqlx::raw_sql(back).execute(&mut *tx).await?;
         return Ok(Err(reused));
     }
-    insert_new(tx, process, jobs, answers, lease).await.map(Ok)
+    let inserted = insert_new(tx, process, jobs, answers, lease, ids).await;
+    inserted.map(Ok)
 }
 
 /// Inserts those of `jobs` whose ids are new, with their outbox row and their count.
@@ -92,6 +106,7 @@ async fn write(
     process: ProcessId,
     jobs: &[&NewJob],
     lease: Duration,
+    ids: Ids,
 ) -> Result<Written, Fault> {
     if jobs.is_empty() {
         return Ok(Written {
@@ -100,21 +115,24 @@ async fn write(
         });
     }
     let column = Columns::of(jobs);
-    let rows: Vec<(Uuid, i16, DateTime<Utc>, Option<i64>)> = sqlx::query_as(INSERT)
-        .bind(column.id)
-        .bind(column.kind)
-        .bind(column.queue)
-        .bind(column.payload)
-        .bind(column.high)
-        .bind(column.tags)
-        .bind(column.max_attempts)
-        .bind(column.at)
-        .bind(column.after)
-        .bind(column.traceparent)
-        .bind(process.0)
-        .bind(micros(lease))
-        .fetch_all(tx)
-        .await?;
+    let rows: Vec<(Uuid, i16, DateTime<Utc>, Option<i64>)> = sqlx::query_as(match ids {
+        Ids::Fresh => INSERT_FRESH,
+        Ids::PerhapsTaken => INSERT,
+    })
+    .bind(column.id)
+    .bind(column.kind)
+    .bind(column.queue)
+    .bind(column.payload)
+    .bind(column.high)
+    .bind(column.tags)
+    .bind(column.max_attempts)
+    .bind(column.at)
+    .bind(column.after)
+    .bind(column.traceparent)
+    .bind(process.0)
+    .bind(micros(lease))
+    .fetch_all(tx)
+    .await?;
     let outbox = rows.first().and_then(|row| row.3).map(OutboxId);
     let accepted = rows
         .into_iter()
@@ -128,7 +146,10 @@ async fn write(
 
 /// The tally's row is locked last and by connection, so that the batches of one process do not
 /// wait for each other's commits.
-const INSERT: &str = "
+macro_rules! insert {
+    ($on_conflict:literal) => {
+        concat!(
+            "
 WITH given AS (
     SELECT id, kind, queue, payload, high, tags::text[] AS tags, max_attempts, traceparent,
            COALESCE(at, now() + after * interval '1 microsecond') AS run_at
@@ -139,8 +160,9 @@ new AS (
     INSERT INTO longshore.job
         (id, kind, queue, payload, high, tags, max_attempts, run_at, traceparent, created_at)
     SELECT id, kind, queue, payload, high, tags, max_attempts, run_at, traceparent, now()
-    FROM given ORDER BY id
-    ON CONFLICT (id) DO NOTHING
+    FROM given ORDER BY id ",
+            $on_conflict,
+            "
     RETURNING id, kind, queue, max_attempts, CASE WHEN run_at > now() THEN run_at END AS due),
 entered AS (
     INSERT INTO longshore.live
@@ -160,7 +182,12 @@ counted AS (
     INSERT INTO longshore.tally AS t (process, slot, accepted)
     SELECT $11, pg_backend_pid() % 16, count(*) FROM entered HAVING count(*) > 0
     ON CONFLICT (process, slot) DO UPDATE SET accepted = t.accepted + excluded.accepted)
-SELECT id, state, now(), (SELECT id FROM boxed) FROM entered";
+SELECT id, state, now(), (SELECT id FROM boxed) FROM entered"
+        )
+    };
+}
+const INSERT_FRESH: &str = insert!("");
+const INSERT: &str = insert!("ON CONFLICT (id) DO NOTHING");
 
 /// A batch of jobs as one array for each column.
 struct Columns<'a> {

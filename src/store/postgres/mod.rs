@@ -22,6 +22,7 @@ mod filter;
 mod insert;
 mod keyring;
 mod keys;
+mod lanes;
 mod letters;
 mod limit;
 mod observe;
@@ -53,6 +54,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use self::insert::Ids;
 use self::transaction::{BEAT, COLD, HOT, LIST, MIGRATION, WIDE, transact};
 use super::{
     Beat, Claim, ClaimRequest, Counts, DeadLetter, Insertion, JobFilter, NewProcess, OutboxEntry,
@@ -136,6 +138,20 @@ impl PostgresStore {
         match tokio::time::timeout(ACQUIRE, self.wide.acquire()).await {
             Ok(place) => place.map_err(|_| StoreError::Stopping),
             Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    /// Inserts jobs as if none were there yet, and if one is, looks for each: a batch is given
+    /// again after its answer was lost, and a message may be adopted twice at once.
+    async fn with_ids<T, F>(&self, insert: impl Fn(Ids) -> F) -> StoreResult<T>
+    where
+        F: Future<Output = StoreResult<T>>,
+    {
+        match insert(Ids::Fresh).await {
+            Err(StoreError::Data(sqlx::Error::Database(error))) if error.is_unique_violation() => {
+                insert(Ids::PerhapsTaken).await
+            }
+            answer => answer,
         }
     }
 
@@ -225,9 +241,12 @@ impl Store for PostgresStore {
                 outbox: None,
             });
         }
-        transact!(self.pool, HOT, |tx| insert::insert(
-            &mut tx, process, jobs, lease
-        ))
+        self.with_ids(|ids| async move {
+            transact!(self.pool, HOT, |tx| insert::insert(
+                &mut tx, process, jobs, lease, ids
+            ))
+        })
+        .await
     }
 
     async fn insert_all(
@@ -236,9 +255,12 @@ impl Store for PostgresStore {
         jobs: &[NewJob],
         lease: Duration,
     ) -> StoreResult<Result<Insertion, ReusedKeys>> {
-        transact!(self.pool, HOT, |tx| insert::insert_all(
-            &mut tx, process, jobs, lease
-        ))
+        self.with_ids(|ids| async move {
+            transact!(self.pool, HOT, |tx| insert::insert_all(
+                &mut tx, process, jobs, lease, ids
+            ))
+        })
+        .await
     }
 
     async fn insert_dead(&self, process: ProcessId, letters: &[DeadLetter]) -> StoreResult<()> {

@@ -2,14 +2,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, QueryBuilder};
 use tracing::debug;
 use uuid::Uuid;
 
 use super::day::{self, Day};
 use super::error::Fault;
 use super::transaction::{COLD, HOT, UPKEEP, WIDE, micros, transact};
-use super::{PostgresStore, audit, door, drop_day, progress, schema};
+use super::{PostgresStore, audit, door, drop_day, lanes, progress, schema};
 use crate::store::{Retention, StoreError, StoreResult};
 
 /// Rows removed in one transaction.
@@ -75,23 +75,47 @@ pub(super) async fn prune(
     }
     for queue in transact!(store.pool, HOT, |tx| queues(&mut tx))? {
         let kept = keep.of(&queue);
-        for (states, age) in [(&[4_i16, 6][..], kept.finished), (&[5], kept.dead)] {
-            pruned += prune_rows(store, &queue, states, age).await?;
+        for (ends, age) in [
+            (Ends::Prompt, kept.finished),
+            (Ends::Others(&[4, 6]), kept.finished),
+            (Ends::Others(&[5]), kept.dead),
+        ] {
+            pruned += prune_rows(store, &queue, ends, age).await?;
         }
     }
     transact!(store.pool, WIDE, |tx| forget(&mut tx, keep.longest()))?;
     Ok(pruned)
 }
 
+/// What is pruned together, because one index finds it.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// Successes whose ids say when they ended, to within 10 s.
+    Prompt,
+    /// The other finished jobs in these states.
+    Others(&'static [i16]),
+}
+
 async fn prune_rows(
     store: &PostgresStore,
     queue: &str,
-    states: &[i16],
+    ends: Ends,
     age: Duration,
 ) -> StoreResult<u64> {
+    let age = micros(match age < DROPPED_FROM {
+        true => age,
+        false => age.saturating_add(ROWS_AFTER),
+    });
     let mut pruned = 0;
     loop {
-        let gone = transact!(store.pool, COLD, |tx| expire(&mut tx, queue, states, age))?;
+        let gone = match ends {
+            Ends::Prompt => {
+                transact!(store.pool, HOT, |tx| expire_prompt(&mut tx, queue, age))
+            }
+            Ends::Others(states) => {
+                transact!(store.pool, COLD, |tx| expire(&mut tx, queue, states, age))
+            }
+        }?;
         pruned += gone;
         if gone < BATCH.unsigned_abs() {
             return Ok(pruned);
@@ -129,49 +153,64 @@ async fn create_ahead(tx: &mut PgConnection) -> Result<u64, Fault> {
 
 /// The queues that have finished jobs, found by one look into the index for each.
 async fn queues(tx: &mut PgConnection) -> Result<Vec<String>, Fault> {
-    Ok(sqlx::query_scalar(
-        "WITH RECURSIVE found AS (
-             (SELECT queue FROM longshore.done ORDER BY queue LIMIT 1)
-             UNION ALL
-             SELECT (SELECT d.queue FROM longshore.done d WHERE d.queue > found.queue
-                     ORDER BY d.queue LIMIT 1)
-             FROM found WHERE found.queue IS NOT NULL)
-         SELECT queue FROM found WHERE queue IS NOT NULL",
-    )
-    .fetch_all(tx)
-    .await?)
+    Ok(sqlx::query_scalar(lanes::QUEUES).fetch_all(tx).await?)
 }
 
-/// Removes a batch of jobs in some states that ended longer ago than `age`. The batch is taken
-/// by locking its rows of `done`, so a requeue and a pruning never have the same job.
+/// Removes a batch of jobs in some states that ended longer ago than `age`, in microseconds. The
+/// batch is taken by locking its rows of `done`, so a requeue and a pruning never have the same
+/// job.
 async fn expire(
     tx: &mut PgConnection,
     queue: &str,
     states: &[i16],
-    age: Duration,
+    age: i64,
 ) -> Result<u64, Fault> {
-    let overdue = if age < DROPPED_FROM {
-        Duration::ZERO
-    } else {
-        ROWS_AFTER
-    };
     let ids: Vec<Uuid> = sqlx::query_scalar(
         "SELECT id FROM longshore.done
-         WHERE queue = $1 AND state = ANY ($2)
+         WHERE queue = $1 AND state = ANY ($2) AND NOT prompt
            AND finished_at <= now() - $3 * interval '1 microsecond'
          LIMIT $4 FOR UPDATE SKIP LOCKED",
     )
     .bind(queue)
     .bind(states)
-    .bind(micros(age.saturating_add(overdue)))
+    .bind(age)
     .bind(BATCH)
     .fetch_all(&mut *tx)
     .await?;
+    take_out(tx, &ids).await
+}
+
+/// As [`expire`], of the prompt. What ended before a moment has an id of before it, and of what
+/// has such an id only the last 10 s may not have ended by then.
+async fn expire_prompt(tx: &mut PgConnection, queue: &str, age: i64) -> Result<u64, Fault> {
+    let mut query = QueryBuilder::new("SELECT x.id FROM (");
+    lanes::push_kinds_of(&mut query, vec![queue.to_owned()]);
+    query.push(
+        ") AS lane (queue, kind) CROSS JOIN LATERAL (
+             SELECT d.id FROM longshore.done d
+             WHERE d.queue = lane.queue AND d.kind = lane.kind AND d.state = 4 AND d.prompt
+               AND d.id < longshore.first_id(now() + interval '1 millisecond'
+                                             - interval '1 microsecond' * ",
+    );
+    query.push_bind(age);
+    query.push(") AND d.finished_at <= now() - interval '1 microsecond' * ");
+    query.push_bind(age);
+    // The order is that of the lane alone, see lanes.rs.
+    query.push(" ORDER BY d.id NULLS FIRST LIMIT ");
+    query.push_bind(BATCH);
+    query.push(" FOR UPDATE SKIP LOCKED) x LIMIT ");
+    query.push_bind(BATCH);
+    let ids: Vec<Uuid> = query.build_query_scalar().fetch_all(&mut *tx).await?;
+    take_out(tx, &ids).await
+}
+
+/// Removes and counts what is locked.
+async fn take_out(tx: &mut PgConnection, ids: &[Uuid]) -> Result<u64, Fault> {
     if ids.is_empty() {
         return Ok(0);
     }
-    remember(tx, &ids).await?;
-    remove(tx, &ids, "created_at").await?;
+    remember(tx, ids).await?;
+    remove(tx, ids, "created_at").await?;
     let gone = ids.len() as u64;
     count(tx, gone).await?;
     Ok(gone)

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
@@ -24,10 +24,51 @@ struct Run {
     cancel_requested: bool,
 }
 
+/// A run by what must match its row: job, owner and epoch.
+type Fence = (Uuid, i64, i32);
+
+fn fence(record: &Record) -> Fence {
+    (record.id.uuid(), record.owner.0, record.epoch)
+}
+
+/// Where all have succeeded, as nearly always, one statement does it: a success is the same
+/// whether a cancellation was asked for or not, so no row has to be seen before it is moved.
+pub(super) async fn record(tx: &mut PgConnection, records: &[Record]) -> Result<Vec<bool>, Fault> {
+    let success = |record: &Record| matches!(record.transition, Transition::Succeed { .. });
+    if records.iter().all(success) {
+        return succeed(tx, records).await;
+    }
+    record_any(tx, records).await
+}
+
+/// Moves the rows whose fences hold. Of two equal records the first one is written.
+async fn succeed(tx: &mut PgConnection, records: &[Record]) -> Result<Vec<bool>, Fault> {
+    let mut seen = HashSet::with_capacity(records.len());
+    let once = records.iter().filter(|record| seen.insert(fence(record)));
+    let (mut ids, mut owners, mut epochs, mut results) = (vec![], vec![], vec![], vec![]);
+    for record in once {
+        let (id, owner, epoch) = fence(record);
+        ids.push(id);
+        owners.push(owner);
+        epochs.push(epoch);
+        results.push(result(record));
+    }
+    let moved: Vec<Fence> = sqlx::query_as(SUCCEED)
+        .bind(ids)
+        .bind(owners)
+        .bind(epochs)
+        .bind(results)
+        .fetch_all(tx)
+        .await?;
+    let mut moved: HashSet<Fence> = moved.into_iter().collect();
+    let written = records.iter().map(|record| moved.remove(&fence(record)));
+    Ok(written.collect())
+}
+
 /// Locks the rows of all the runs, in id order, then writes each kind of ending with one
 /// statement for those whose fence holds: nobody else can touch them from the lock on, and a
 /// request to cancel is seen or comes to the next run.
-pub(super) async fn record(tx: &mut PgConnection, records: &[Record]) -> Result<Vec<bool>, Fault> {
+async fn record_any(tx: &mut PgConnection, records: &[Record]) -> Result<Vec<bool>, Fault> {
     let mut runs = lock(tx, records).await?;
     let mut written = vec![false; records.len()];
     let mut kinds: HashMap<Discriminant<Transition>, Vec<Ending<'_>>> = HashMap::new();
@@ -93,9 +134,8 @@ async fn write(tx: &mut PgConnection, alike: &[Ending<'_>]) -> Result<(), Fault>
     match records().next().map(|record| &record.transition) {
         None => {}
         Some(Transition::Succeed { .. }) => {
-            let results: Vec<Option<Vec<u8>>> = records().map(result).collect();
-            let query = sqlx::query(SUCCEED).bind(ids).bind(results);
-            query.execute(tx).await?;
+            let records: Vec<Record> = records().cloned().collect();
+            succeed(tx, &records).await?;
         }
         Some(Transition::HandBack) => {
             sqlx::query(HAND_BACK).bind(ids).execute(tx).await?;
@@ -162,15 +202,29 @@ fn delay(transition: &Transition) -> Duration {
 // Rows are found by `id = ANY` or by a look-up that `OFFSET 0` keeps one: never by a join, which
 // a plan made while `live` was nearly empty would do the wrong way round when it is not.
 
+/// Rows go in the order of the index, so of their ids ([`HOT`](super::transaction::HOT) allows
+/// no other way). `IS TRUE` keeps the fences a hash that is asked for each row, also for the
+/// newest version of one that somebody else has just let go.
+///
+/// It is `prompt` what ended within 10 s of the millisecond in its id: see `prune.rs`.
 const SUCCEED: &str = "
-WITH kept AS (
-    INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
-                                owner, started_at, finished_at, result)
-    SELECT l.id, l.kind, l.queue, 4, l.dispatch, l.epoch, l.failures, l.recorded, l.owner,
-           l.started_at, now(), g.result
-    FROM unnest($1::uuid[], $2::bytea[]) AS g (id, result)
-    CROSS JOIN LATERAL (SELECT * FROM longshore.live WHERE id = g.id OFFSET 0) l)
-DELETE FROM longshore.live WHERE id = ANY ($1)";
+WITH ended AS (
+    DELETE FROM longshore.live
+    WHERE id = ANY ($1) AND state = 2
+      AND ((id, owner, epoch)
+           IN (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::integer[]))) IS TRUE
+    RETURNING *)
+INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
+                            owner, started_at, finished_at, result, prompt)
+SELECT e.id, e.kind, e.queue, 4, e.dispatch, e.epoch, e.failures, e.recorded, e.owner,
+       e.started_at, now(), g.result,
+       e.id >= (SELECT longshore.first_id(now() - interval '10 seconds'))
+           AND e.id < (SELECT longshore.first_id(now() + interval '1 millisecond'))
+FROM ended e
+LEFT JOIN unnest($1::uuid[], $2::bigint[], $3::integer[], $4::bytea[])
+    AS g (id, owner, epoch, result)
+    ON g.id = e.id AND g.owner = e.owner AND g.epoch = e.epoch
+RETURNING id, owner, epoch";
 
 const HAND_BACK: &str = "
 WITH back AS (

@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "breaker", include_str!("migrations/0006_breaker.sql")),
     (7, "audit", include_str!("migrations/0007_audit.sql")),
     (8, "progress", include_str!("migrations/0008_progress.sql")),
+    (9, "ends", include_str!("migrations/0009_ends.sql")),
 ];
 
 /// Also held while partitions are made, for they are part of the schema.

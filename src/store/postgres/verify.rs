@@ -67,7 +67,7 @@ fn by_name<T>(counted: Counted, row: impl Fn(String, BTreeMap<State, u64>) -> T)
     rows.collect()
 }
 
-/// Each by the index that begins with it.
+/// Both from the one index that has queue, kind and state.
 const BY_QUEUE: &str = "
     SELECT queue, state, count(*) FROM longshore.live GROUP BY queue, state
     UNION ALL

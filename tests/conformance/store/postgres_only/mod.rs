@@ -3,6 +3,7 @@
 mod connections;
 mod door;
 mod door_refusals;
+mod ends;
 mod operations;
 mod partitions;
 mod plans;

@@ -75,7 +75,8 @@ async fn create_past_day(connection: &mut PgConnection, days_ago: u64) -> String
 async fn age(connection: &mut PgConnection, ids: &[JobId], days: u64) {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let aged = sqlx::query(
-        "UPDATE longshore.done SET finished_at = finished_at - $2 * interval '1 day'
+        "UPDATE longshore.done
+         SET finished_at = finished_at - $2 * interval '1 day', prompt = false
          WHERE id = ANY ($1)",
     )
     .bind(&ids)

@@ -12,6 +12,8 @@ use super::{execute, world};
 const JOBS: u64 = 100_000;
 /// Rows that a page of 50 may read. A scan reads [`JOBS`].
 const FEW: i64 = 1500;
+/// Blocks of an index that a page may touch. All entries of a lane are 800.
+const BLOCKS: i64 = 400;
 
 /// Makes finished jobs, the oldest first, as the store keeps them. The very oldest have what is
 /// looked for: whoever reads from the newest on reads them all.
@@ -32,13 +34,14 @@ async fn fill(connection: &mut PgConnection) {
          FROM made;
          INSERT INTO longshore.done (id, kind, queue, state, dispatch, epoch, failures, recorded,
                                      finished_at, error_code, error_message, error_class,
-                                     fingerprint)
+                                     fingerprint, prompt)
          SELECT id, CASE WHEN rare THEN 'rare.kind' ELSE 'email.send' END,
                 CASE WHEN rare THEN 'rare' ELSE 'email' END,
                 CASE WHEN dead THEN 5 WHEN cancelled THEN 6 ELSE 4 END, 1, 1, 0, 0, now(),
                 CASE WHEN rare THEN 'rare_code' WHEN dead THEN 'common_code' END,
                 CASE WHEN dead THEN 'it never will' END, CASE WHEN dead THEN 'permanent' END,
-                CASE WHEN rare THEN '{rare}' WHEN dead THEN '0000000000000000' END
+                CASE WHEN rare THEN '{rare}' WHEN dead THEN '0000000000000000' END,
+                NOT dead AND NOT cancelled AND n % 3 > 0
          FROM made;
          INSERT INTO longshore.tally (process, slot, accepted) VALUES (0, 99, {JOBS})"
     );
@@ -46,10 +49,22 @@ async fn fill(connection: &mut PgConnection) {
 }
 
 /// Rows that all tables were read for since they were made.
-async fn rows_read(connection: &mut PgConnection) -> i64 {
+pub(super) async fn rows_read(connection: &mut PgConnection) -> i64 {
     sqlx::query_scalar(
         "SELECT COALESCE(sum(seq_tup_read + COALESCE(idx_tup_fetch, 0)), 0)::bigint
          FROM pg_stat_user_tables WHERE schemaname = 'longshore'",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
+/// Blocks of the index of lanes that were touched: entries that are read and match nothing are
+/// no rows.
+async fn entries_read(connection: &mut PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "SELECT COALESCE(sum(s.idx_blks_hit + s.idx_blks_read), 0)::bigint
+         FROM pg_statio_user_indexes s WHERE s.indexrelname LIKE 'done%queue_kind_state%'",
     )
     .fetch_one(connection)
     .await
@@ -69,6 +84,11 @@ async fn cost(
     let page = Page { limit: 50, before };
     let shown = store.list(filter, page).await.unwrap().len();
     store.close().await;
+    (shown, rows_read_since(connection, earlier).await)
+}
+
+/// Waits until a server process that has ended has reported.
+pub(super) async fn rows_read_since(connection: &mut PgConnection, earlier: i64) -> i64 {
     let mut read = rows_read(connection).await;
     for _ in 0..200 {
         if read > earlier {
@@ -77,7 +97,7 @@ async fn cost(
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         read = rows_read(connection).await;
     }
-    (shown, read - earlier)
+    read - earlier
 }
 
 fn cases() -> Vec<(&'static str, JobFilter, usize)> {
@@ -101,6 +121,32 @@ fn cases() -> Vec<(&'static str, JobFilter, usize)> {
                 ..any()
             },
             3,
+        ),
+        (
+            "a rare queue and kind",
+            JobFilter {
+                queues: vec![queue("rare")],
+                kinds: rare(),
+                ..any()
+            },
+            3,
+        ),
+        (
+            "a common queue",
+            JobFilter {
+                queues: vec![queue("email")],
+                ..any()
+            },
+            50,
+        ),
+        (
+            "a queue and a kind that do not go together",
+            JobFilter {
+                queues: vec![queue("email")],
+                kinds: rare(),
+                ..any()
+            },
+            0,
         ),
         (
             "a rare tag",
@@ -238,7 +284,12 @@ async fn a_list_reads_about_as_many_rows_as_it_shows() {
             execute(&mut connection, "ANALYZE".to_owned()).await;
         }
         for (what, filter, expected) in [cases(), cases_of_states()].concat() {
+            let earlier = entries_read(&mut connection).await;
             let (shown, read) = cost(&world, &mut connection, &filter, None).await;
+            let blocks = entries_read(&mut connection).await - earlier;
+            if filter.tags.is_empty() && filter.code.is_none() {
+                assert!(blocks <= BLOCKS, "{what}: {blocks} blocks of the index");
+            }
             assert_eq!(shown, expected, "{what}");
             assert!(
                 read <= FEW,
