@@ -8,11 +8,13 @@ use nix::unistd::Pid;
 use crate::broker::ran_once;
 use crate::load::{Load, at_rest, exactly};
 use crate::site::Site;
+use crate::support::record::fault;
 
 const THEIRS: &str = "datname = 'longshore' AND backend_type = 'client backend'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backends_that_are_ended_or_crash_lose_and_repeat_nothing() {
+    let mut fault = fault!("Backends of PostgreSQL are ended, or crash, under load");
     let mut site = Site::start().await;
     let _workers = [site.worker().await, site.worker().await];
     let mut ids = site.submit_sleeps(12, 15_000).await;
@@ -34,6 +36,7 @@ async fn backends_that_are_ended_or_crash_lose_and_repeat_nothing() {
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     site.postgres.restart_immediately().await;
+    fault.over();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (accepted, refusals) = load.stop().await;
     assert!(refusals > 0, "nobody noticed");
@@ -41,6 +44,7 @@ async fn backends_that_are_ended_or_crash_lose_and_repeat_nothing() {
     exactly(&site, &ids).await;
     site.nothing_burned(&ids).await;
     ran_once(&site, &ids);
+    site.hand_in(fault, &ids).await;
 }
 
 /// How many connections the processes may have at once, from now on.
@@ -54,6 +58,7 @@ async fn room_for(site: &Site, connections: i32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_without_connections_lose_and_repeat_nothing() {
+    let mut fault = fault!("PostgreSQL has no connection left for anybody, for 14 s");
     let site = Site::as_role("app").await;
     let _workers = [site.worker().await, site.worker().await];
     let mut ids = site.submit_sleeps(12, 6_000).await;
@@ -63,17 +68,22 @@ async fn workers_without_connections_lose_and_repeat_nothing() {
     room_for(&site, 0).await;
     tokio::time::sleep(Duration::from_secs(14)).await;
     room_for(&site, -1).await;
+    fault.over();
     tokio::time::sleep(Duration::from_secs(2)).await;
     ids.extend(load.stop().await.0);
     exactly(&site, &ids).await;
     site.nothing_burned(&ids).await;
     ran_once(&site, &ids);
+    site.hand_in(fault, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_connections_are_scarce_jobs_wait_and_none_loses_an_attempt() {
+    let mut fault = fault!("PostgreSQL has connections for a few only, for 24 s");
     let site = Site::as_role("app").await;
-    let _workers = [site.worker().await, site.worker().await];
+    let workers = [site.worker().await, site.worker().await];
+    // From the database, without which nobody knows that they are alive.
+    workers.iter().for_each(|worker| fault.cuts_off(worker));
     let load = Load::start(&[&site.api]);
     // Some get in and some do not: whose beats stay out may be taken for dead.
     for connections in [6, 3] {
@@ -90,4 +100,5 @@ async fn where_connections_are_scarce_jobs_wait_and_none_loses_an_attempt() {
     for id in &ids {
         assert!(marks[id].ends >= 1, "{id} succeeded without an end");
     }
+    site.hand_in(fault, &ids).await;
 }

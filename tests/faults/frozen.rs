@@ -5,10 +5,12 @@ use crate::load::{Load, at_rest, exactly};
 use crate::site::Site;
 use crate::support::http::Api;
 use crate::support::program::free_port;
+use crate::support::record::fault;
 use crate::support::wait::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_intake_holds_nobody_up_and_accepts_nothing_twice() {
+    let fault = fault!("An intake is frozen under load, for 4 s and for 14 s");
     let mut site = Site::start().await;
     let _workers = [site.worker().await, site.worker().await];
     let port = free_port();
@@ -40,4 +42,5 @@ async fn a_frozen_intake_holds_nobody_up_and_accepts_nothing_twice() {
     exactly(&site, &ids).await;
     site.nothing_burned(&ids).await;
     ran_once(&site, &ids);
+    site.hand_in(fault, &ids).await;
 }

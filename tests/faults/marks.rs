@@ -1,6 +1,7 @@
 //! What the probe's jobs left in the marks file: the outside world of a fault test.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::site::Site;
 
@@ -23,23 +24,28 @@ pub struct Marks {
     pub pids: Vec<u32>,
 }
 
+/// All of a file, in order.
+pub fn read_marks(file: &Path) -> Vec<Mark> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mark = |line: &str| {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [what, job, _, pid, at] = parts[..] else {
+            panic!("a torn mark: {line:?}")
+        };
+        Mark {
+            is_start: what == "start",
+            job: job.to_owned(),
+            pid: pid.parse().unwrap(),
+            at: at.parse().unwrap(),
+        }
+    };
+    text.lines().map(mark).collect()
+}
+
 impl Site {
     /// All of it, in order.
     pub fn history(&self) -> Vec<Mark> {
-        let text = std::fs::read_to_string(self.marks_file()).unwrap_or_default();
-        let mark = |line: &str| {
-            let parts: Vec<&str> = line.split(' ').collect();
-            let [what, job, _, pid, at] = parts[..] else {
-                panic!("a torn mark: {line:?}")
-            };
-            Mark {
-                is_start: what == "start",
-                job: job.to_owned(),
-                pid: pid.parse().unwrap(),
-                at: at.parse().unwrap(),
-            }
-        };
-        text.lines().map(mark).collect()
+        read_marks(&self.marks_file())
     }
 
     /// What ran, by job.

@@ -11,6 +11,7 @@ use crate::site::Site;
 use crate::support::dir::TestDir;
 use crate::support::http::Api;
 use crate::support::program::{Launch, Program, free_port};
+use crate::support::record::fault;
 use crate::support::wait::{PATIENCE, until};
 
 const OLD: &str = r#"
@@ -67,6 +68,7 @@ async fn submit(api: &Api, kind: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_and_new_queues_side_by_side_lose_and_repeat_nothing() {
+    let fault = fault!("A deploy adds a queue, takes one away and moves a kind, under load");
     let (mut site, dir) = (Site::with_queues(OLD).await, TestDir::new("newer"));
     let old = worker(&site, site.launch(&["work"])).await;
     let mut ids = Vec::new();
@@ -120,10 +122,12 @@ async fn old_and_new_queues_side_by_side_lose_and_repeat_nothing() {
     exactly(&site, &ids).await;
     site.nothing_burned(&ids).await;
     ran_once(&site, &ids);
+    site.hand_in(fault, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_gone_from_the_file_survives_the_broker() {
+    let fault = fault!("RabbitMQ is wiped with a job in a queue that is gone from the file");
     let (mut site, dir) = (Site::with_queues(OLD).await, TestDir::new("newer"));
     let stranded = [submit(&site.api, "probe.steps").await];
     leaves(site.intake.take().unwrap()).await;
@@ -139,7 +143,7 @@ async fn a_queue_that_is_gone_from_the_file_survives_the_broker() {
     site.api = Api::new(format!("http://127.0.0.1:{port}"));
     let _new = worker(&site, newer(&site, &dir, &["work"])).await;
     let other = submit(&site.api, "probe.sleep").await;
-    site.all(&[other], "succeeded").await;
+    site.all(std::slice::from_ref(&other), "succeeded").await;
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(site.job(&stranded[0]).await["state"], "queued");
     let _old = worker(&site, site.launch(&["work", "leaving"])).await;
@@ -147,4 +151,6 @@ async fn a_queue_that_is_gone_from_the_file_survives_the_broker() {
     ran_once(&site, &stranded);
     let warnings = intake.stderr().matches("leaving").count();
     assert!(warnings < 20, "{}", intake.stderr());
+    let [stranded] = stranded;
+    site.hand_in(fault, &[stranded, other]).await;
 }
