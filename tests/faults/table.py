@@ -2,6 +2,7 @@
 
     table.py tests SUITE                  the suite's tests that hand something in, a line each
     table.py make RECORDS SERVERS         writes their rows; the others stay as they are
+    table.py join FILE                    adds the rows of another branch's docs/faults.md
 
 RECORDS holds a line of JSON for each run of a test (tests/support/record.rs). SERVERS says what
 they ran on; rows of other servers do not stand in the same table.
@@ -62,6 +63,31 @@ def key(line):
     return found and f"{found[2]}::{found[3]}::{found[1]}"
 
 
+def parts(doc):
+    """What is before the table, the table, and what is after it; refuses what was changed by hand."""
+    before, rest = doc.split(BEGIN)
+    digest, rest = rest.split(" -->\n", 1)
+    made, after = rest.split(END)
+    if digest != "none" and digest != signature(made):
+        sys.exit("the table was changed by hand")
+    return before, made, after
+
+
+def signature(table):
+    return hashlib.sha256(table.encode()).hexdigest()
+
+
+def rows_of(table):
+    return {key(line): f"{line}\n" for line in table.splitlines() if key(line)}
+
+
+def write(before, servers, rows, after):
+    present = [f"{suite}::{test}" for suite in suites() for test in tests(suite)]
+    body = "".join(rows[test] for test in present if test in rows)
+    table = f"\n{servers}\n\n{HEAD}{body}\n"
+    DOC.write_text(f"{before}{BEGIN}{signature(table)} -->\n{table}{END}{after}", encoding="utf-8")
+
+
 def make(records, servers):
     runs = {}
     for line in pathlib.Path(records).read_text(encoding="utf-8").splitlines():
@@ -69,18 +95,22 @@ def make(records, servers):
         runs.setdefault(record["test"], []).append(record)
     if not runs:
         sys.exit("no test handed in a record")
-    doc = DOC.read_text(encoding="utf-8")
-    before, rest = doc.split(BEGIN)
-    made, after = rest.split(" -->\n", 1)[1].split(END)
-    present = [f"{suite}::{test}" for suite in suites() for test in tests(suite)]
-    rows = {key(line): f"{line}\n" for line in made.splitlines() if key(line)}
-    rows = {test: rows[test] for test in present if test in rows}
-    if not servers == made.strip().split("\n")[0] and set(rows) - set(runs):
+    before, made, after = parts(DOC.read_text(encoding="utf-8"))
+    rows = rows_of(made)
+    if servers != made.strip().split("\n")[0] and set(rows) - set(runs):
         sys.exit(f"the table is not of {servers}: make all of it")
     rows |= {test: row(test, of) for test, of in runs.items()}
-    table = f"\n{servers}\n\n{HEAD}{''.join(rows[test] for test in present if test in rows)}\n"
-    digest = hashlib.sha256(table.encode()).hexdigest()
-    DOC.write_text(f"{before}{BEGIN}{digest} -->\n{table}{END}{after}", encoding="utf-8")
+    write(before, servers, rows, after)
+
+
+def join(file):
+    """What is in both stays as it is here."""
+    before, made, after = parts(DOC.read_text(encoding="utf-8"))
+    _, other, _ = parts(pathlib.Path(file).read_text(encoding="utf-8"))
+    servers = made.strip().split("\n")[0]
+    if other.strip().split("\n")[0] != servers:
+        sys.exit(f"that table is not of {servers}")
+    write(before, servers, rows_of(other) | rows_of(made), after)
 
 
 def suites():
@@ -90,5 +120,7 @@ def suites():
 if __name__ == "__main__":
     if sys.argv[1] == "tests":
         print("\n".join(tests(sys.argv[2])))
+    elif sys.argv[1] == "join":
+        join(sys.argv[2])
     else:
         make(sys.argv[2], sys.argv[3])
