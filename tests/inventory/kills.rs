@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::http::Api;
 use crate::support::program::{Launch, Program, free_port, longshore};
 use crate::support::rabbit::Rabbit;
+use crate::support::record::{Fault, Figures, fault};
 use crate::support::shared::Database;
 use crate::support::wait::{PATIENCE, until};
 
@@ -144,6 +145,7 @@ fn reservation(n: u64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_unit_moves_once_while_workers_are_killed_and_frozen() {
+    let fault = fault!("Workers are killed and frozen while they move stock");
     let shop = Shop::open().await;
     let mut workers = vec![shop.worker().await, shop.worker().await];
     let stock = SKUS.map(|sku| json!({"sku": sku, "delta": UNITS, "reason": "delivery"}));
@@ -181,6 +183,8 @@ async fn each_unit_moves_once_while_workers_are_killed_and_frozen() {
         left[first] -= 1;
         left[(first + 1) % SKUS.len()] -= 1;
     }
+    let mut jobs = [stocked, reserved, ended].concat();
+    let mut astray = 0;
     for (sku, left) in SKUS.iter().zip(left) {
         let probe = json!({"sku": sku, "delta": 1, "reason": "a look"});
         let id = shop.submit("inventory.adjust", vec![probe]).await;
@@ -193,8 +197,42 @@ async fn each_unit_moves_once_while_workers_are_killed_and_frozen() {
         let expected =
             json!({"sku": sku, "on_hand": left + 1, "reserved": 0, "available": left + 1});
         assert_eq!(job["result"], expected);
+        astray += job["result"]["on_hand"]
+            .as_u64()
+            .unwrap()
+            .abs_diff(left + 1);
+        jobs.extend(id);
     }
+    hand_in(&shop, fault, &jobs, astray).await;
     by_hand(&shop).await;
+}
+
+/// Of the jobs, each of which moved something; and how many units are not where they belong.
+async fn hand_in(shop: &Shop, fault: Fault, jobs: &[String], astray: u64) {
+    use sqlx::Connection;
+    let mut verify = launch(&["verify", "--json"], &shop.database, &shop.rabbit).start();
+    let status = verify.wait_exit(PATIENCE).await;
+    assert!(status.success(), "{}", verify.output_so_far());
+    let sheet: Value = serde_json::from_str(&verify.stdout()).unwrap();
+    assert_eq!(sheet["jobs"]["accepted"], jobs.len(), "{sheet}");
+    let mut db = sqlx::PgConnection::connect(shop.database.url())
+        .await
+        .unwrap();
+    let (moved, failed): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(DISTINCT job) FROM longshore.movements),
+                (SELECT count(*) FROM longshore.attempt)",
+    )
+    .fetch_one(&mut db)
+    .await
+    .unwrap();
+    db.close().await.unwrap();
+    fault.hand_in(Figures {
+        accepted: jobs.len(),
+        lost: jobs.len() - usize::try_from(moved).unwrap(),
+        twice: usize::try_from(astray).unwrap(),
+        unknown: 0,
+        burned: usize::try_from(failed).unwrap(),
+    });
 }
 
 /// A row that somebody changes is named.

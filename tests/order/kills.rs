@@ -12,6 +12,7 @@ use crate::support::dir::TestDir;
 use crate::support::http::Api;
 use crate::support::program::{Launch, Program, free_port, program};
 use crate::support::rabbit::Rabbit;
+use crate::support::record::{Fault, Figures, fault};
 use crate::support::shared::Database;
 use crate::support::wait::{PATIENCE, until};
 
@@ -148,6 +149,7 @@ fn order(n: usize) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_order_is_paid_taken_and_receipted_or_none_of_it() {
+    let fault = fault!("Fourteen workers are killed while orders are charged, taken and mailed");
     let shop = Shop::open().await;
     let mut workers = [shop.worker().await, shop.worker().await];
     let delivery = json!({"sku": "tea", "delta": UNITS, "reason": "delivery"});
@@ -175,10 +177,10 @@ async fn every_order_is_paid_taken_and_receipted_or_none_of_it() {
         (shop.live().await == 0).then_some(())
     })
     .await;
-    adds_up(&shop).await;
+    adds_up(&shop, fault).await;
 }
 
-async fn adds_up(shop: &Shop) {
+async fn adds_up(shop: &Shop, fault: Fault) {
     let payments = shop
         .table("SELECT reference, state FROM longshore.payments")
         .await;
@@ -217,6 +219,25 @@ async fn adds_up(shop: &Shop) {
     let said = doctor.stdout();
     assert_eq!(said.matches("adds up").count(), 3, "{said}");
     assert!(said.contains("none missing"), "{said}");
+
+    let mailed: usize = mails.values().sum();
+    let charges: usize = charged.values().sum();
+    let mut db = shop.connect().await;
+    // What a job refuses for good is an answer.
+    let (accepted, failed): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT sum(accepted)::bigint FROM longshore.tally),
+                (SELECT count(*) FROM longshore.attempt WHERE error_class <> 'permanent')",
+    )
+    .fetch_one(&mut db)
+    .await
+    .unwrap();
+    fault.hand_in(Figures {
+        accepted: usize::try_from(accepted).unwrap(),
+        lost: ORDERS - mails.len() + ends[0] - charged.len(),
+        twice: mailed - mails.len() + charges - charged.len(),
+        unknown: 0,
+        burned: usize::try_from(failed).unwrap(),
+    });
 }
 
 /// How often each amount was charged; an order has an amount of its own.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::door::Door;
+use crate::support::record::{Figures, fault};
 use crate::support::wait::{PATIENCE, until};
-use crate::till::Till;
+use crate::till::{Till, burned};
 
 const CHARGES: usize = 300;
 const OUTAGE: Duration = Duration::from_secs(15);
@@ -17,6 +18,7 @@ const COOLDOWN_MS: usize = 500;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn charges_wait_for_their_gateway_and_none_loses_an_attempt() {
+    let mut fault = fault!("The payment gateway is down for 15 s");
     let till = Till::open().await;
     let door = Door::to(till.gateway.host()).await;
     let base = format!("http://127.0.0.1:{}", door.port());
@@ -45,7 +47,9 @@ async fn charges_wait_for_their_gateway_and_none_loses_an_attempt() {
     eprintln!("{connects} connections in {ms} ms; at most {bound}");
     assert!(connects <= bound, "a storm: {connects} connections");
     door.open();
-    for job in till.ended(&ids).await {
+    fault.over();
+    let jobs = till.ended(&ids).await;
+    for job in &jobs {
         assert_eq!(
             (&job["state"], &job["attempt"]),
             (&json!("succeeded"), &json!(1)),
@@ -56,4 +60,19 @@ async fn charges_wait_for_their_gateway_and_none_loses_an_attempt() {
     let paid = till.gateway.charges().await;
     assert_eq!(paid.len(), CHARGES);
     assert!(paid.values().all(|charges| charges.len() == 1), "{paid:?}");
+    assert_eq!(till.verified().await, CHARGES);
+    let ends = jobs.iter().map(|job| {
+        let end: chrono::DateTime<chrono::Utc> =
+            job["finished_at"].as_str().unwrap().parse().unwrap();
+        let at = u64::try_from(end.timestamp_millis()).unwrap();
+        (job["id"].as_str().unwrap(), 0, at)
+    });
+    fault.started(ends);
+    fault.hand_in(Figures {
+        accepted: jobs.len(),
+        lost: CHARGES - paid.len(),
+        twice: paid.values().map(|charges| charges.len() - 1).sum(),
+        unknown: 0,
+        burned: burned(&jobs),
+    });
 }

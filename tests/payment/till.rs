@@ -155,6 +155,20 @@ impl Till {
         rows
     }
 
+    /// How many jobs `verify` counts, of a sheet that adds up.
+    pub async fn verified(&self) -> usize {
+        let mut verify = self.launch(&["verify", "--json"]).start();
+        let status = verify.wait_exit(PATIENCE).await;
+        assert!(status.success(), "{}", verify.output_so_far());
+        let sheet: Value = serde_json::from_str(&verify.stdout()).unwrap();
+        assert_eq!(sheet["jobs"]["live"], 0, "{sheet}");
+        sheet["jobs"]["accepted"]
+            .as_u64()
+            .unwrap()
+            .try_into()
+            .unwrap()
+    }
+
     /// What `doctor` finds of the payments.
     pub async fn balance(&self) -> (String, String) {
         let mut doctor = self.launch(&["doctor", "--json"]).start();
@@ -171,6 +185,21 @@ impl Till {
             .expect("a finding about the payments")
     }
 }
+
+/// Failed attempts that nobody had asked for: the gateway asks for one with 409 and 429, and what
+/// it refuses is an answer.
+pub fn burned(jobs: &[Value]) -> usize {
+    let attempts = jobs
+        .iter()
+        .flat_map(|job| job["attempts"].as_array().unwrap());
+    let failed = attempts.filter(|attempt| {
+        let (code, class) = (&attempt["error"]["code"], &attempt["error"]["class"]);
+        !code.is_null() && class != "permanent" && !ASKED_FOR.iter().any(|asked| code == asked)
+    });
+    failed.count()
+}
+
+const ASKED_FOR: [&str; 2] = ["gateway_conflict", "gateway_rate_limit"];
 
 #[derive(Debug, sqlx::FromRow)]
 pub struct PaymentColumns {
