@@ -12,6 +12,7 @@ use crate::broker::ran_once;
 use crate::site::Site;
 use crate::support::program::Program;
 use crate::support::rabbit::Rabbit;
+use crate::support::record::{Fault, fault};
 use crate::support::wait::{PATIENCE, until};
 
 const QUEUE: &str = "longshore.probe";
@@ -24,8 +25,8 @@ struct Cluster {
     /// The node that led the queue before anything happened to it.
     leader: usize,
     load: Load,
-    /// Submitted before the load.
-    long: Vec<String>,
+    /// Submitted besides the load.
+    others: Vec<String>,
 }
 
 impl Cluster {
@@ -48,7 +49,7 @@ impl Cluster {
         // A queue in one place only would prove nothing: its leader, and three members.
         let of_three = |line: &str| line.matches('@').count() == 4;
         assert!(listed.lines().all(of_three), "{listed}");
-        let long = site.submit_sleeps(6, 8_000).await;
+        let others = site.submit_sleeps(6, 8_000).await;
         site.started(6).await;
         Self {
             load: Load::on(&site),
@@ -56,7 +57,7 @@ impl Cluster {
             peers: [second, third],
             workers,
             leader,
-            long,
+            others,
         }
     }
 
@@ -73,25 +74,27 @@ impl Cluster {
 
     /// Jobs that come in from now on run, and both workers take part: their consumers are
     /// back. (The broker's own count of consumers includes those that it suspects.)
-    async fn works_on(&self) {
+    async fn works_on(&mut self) {
         let pids = self.workers.each_ref().map(Program::pid);
         until("both workers run new jobs", PATIENCE, async || {
             let ids = self.site.submit_sleeps(10, 200).await;
             self.site.all(&ids, "succeeded").await;
-            ran_once(&self.site, &ids);
             let marks = self.site.marks();
             let ran = |pid| ids.iter().any(|id| marks[id].pids.contains(pid));
-            pids.iter().all(ran).then_some(())
+            let both = pids.iter().all(ran);
+            self.others.extend(ids);
+            both.then_some(())
         })
         .await;
     }
 
     /// All that was accepted ran, once.
-    async fn lost_nothing(self) {
+    async fn hand_in(self, fault: Fault) {
         let mut ids = self.load.stop().await;
         assert!(ids.len() >= 50, "that was no load: {}", ids.len());
-        ids.extend(self.long);
-        self.site.nothing_burned(&ids).await;
+        ids.extend(self.others);
+        self.site.rests_within(PATIENCE).await;
+        self.site.hand_in(fault, &ids).await;
         ran_once(&self.site, &ids);
     }
 }
@@ -127,28 +130,37 @@ impl Load {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_is_done_without() {
+    let mut fault = fault!("The node of a RabbitMQ cluster that leads the queue is killed");
     let mut cluster = Cluster::under_load().await;
     let leader = cluster.leader;
     cluster.node(leader).kill();
+    fault.over();
     cluster.works_on().await;
+    fault.recovered();
     cluster.node(leader).restart().await;
     cluster.works_on().await;
-    cluster.lost_nothing().await;
+    cluster.hand_in(fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_leader_is_done_without_and_repeats_nothing_when_it_wakes() {
+    let mut fault =
+        fault!("The node of a RabbitMQ cluster that leads the queue is frozen, and wakes");
     let mut cluster = Cluster::under_load().await;
     let leader = cluster.leader;
     cluster.node(leader).freeze();
+    fault.over();
+    // Connections that fall silent are given up after two heartbeats.
     cluster.works_on().await;
+    fault.recovered();
     cluster.node(leader).thaw();
     cluster.works_on().await;
-    cluster.lost_nothing().await;
+    cluster.hand_in(fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_of_the_nodes_repeats_nothing() {
+    let mut fault = fault!("A rolling restart of all nodes of a RabbitMQ cluster");
     let mut cluster = Cluster::under_load().await;
     for node in 0..3 {
         cluster.node(node).restart().await;
@@ -161,34 +173,33 @@ async fn a_rolling_restart_of_the_nodes_repeats_nothing() {
         })
         .await;
     }
+    fault.over();
     cluster.works_on().await;
-    cluster.lost_nothing().await;
+    fault.recovered();
+    cluster.hand_in(fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_jobs_are_accepted_and_run_once_it_is_back() {
+    let mut fault =
+        fault!("Two of the three nodes of a RabbitMQ cluster are killed, and start again");
     let mut cluster = Cluster::under_load().await;
     let leader = cluster.leader;
     let (second, survivor) = ((leader + 1) % 3, (leader + 2) % 3);
     cluster.node(leader).kill();
     cluster.node(second).kill();
     let during = cluster.site.submit_sleeps(50, 20).await;
+    cluster.others.extend(during);
     doctor_names_the_dead(&cluster, &[leader, second], survivor).await;
-    let mut returning: Vec<&mut Rabbit> = Vec::new();
     let [third, fourth] = &mut cluster.peers;
-    for (index, node) in [&mut cluster.site.rabbit, third, fourth]
-        .into_iter()
-        .enumerate()
-    {
-        if index != survivor {
-            returning.push(node);
-        }
-    }
-    join_all(returning.into_iter().map(Rabbit::restart)).await;
+    let nodes = [&mut cluster.site.rabbit, third, fourth];
+    let dead = nodes.into_iter().enumerate();
+    let dead = dead.filter(|(index, _)| *index != survivor);
+    join_all(dead.map(|(_, node)| node.restart())).await;
+    fault.over();
     cluster.works_on().await;
-    cluster.site.nothing_burned(&during).await;
-    ran_once(&cluster.site, &during);
-    cluster.lost_nothing().await;
+    fault.recovered();
+    cluster.hand_in(fault).await;
 }
 
 async fn doctor_names_the_dead(cluster: &Cluster, dead: &[usize], alive: usize) {
