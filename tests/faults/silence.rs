@@ -14,9 +14,9 @@ use crate::support::http::Api;
 use crate::support::record::{Fault, fault};
 use crate::support::wait::{PATIENCE, until};
 
-/// Well above the second that is promised: the machine may be busy. It proves that nobody waits
-/// for a connection (2 s), a statement (9 s) or TCP.
-const TOLD: Duration = Duration::from_millis(1_800);
+/// Far above the second that is promised, and below what a statement (9 s), TCP or the database
+/// itself takes: it proves that nobody waits for those, on however busy a machine.
+const TOLD: Duration = Duration::from_secs(8);
 
 /// What one client saw of its submissions.
 #[derive(Default)]
