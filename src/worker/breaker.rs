@@ -13,10 +13,11 @@ pub(super) enum Signal {
     /// It answered: the run succeeded, or failed for a reason that may pass.
     Answered,
     /// The job itself is wrong, which the handler may have seen before it asked anybody. It breaks
-    /// a run of failures, but after an outage the next job has to look.
+    /// a run of failures, but after an outage the next job has to look, until as many in a row as
+    /// opened the breaker have met no outage.
     Refused,
     /// The handler waits for something that is under way. No run of failures begins or ends with
-    /// that, but one that was let through to look has seen no outage.
+    /// that; after an outage it counts as a refusal does.
     Waiting,
     /// Nothing: the run was cut off, panicked or ran out of time, its payload could not be read,
     /// or the store of the job itself was away.
@@ -86,8 +87,9 @@ enum State {
     Closed(u32),
     /// Until then.
     Open(Instant),
-    /// With a job let through or not yet.
-    HalfOpen { probing: bool },
+    /// With a job let through or not yet, and so many in a row that came back without saying that it
+    /// is still down.
+    HalfOpen { probing: bool, unharmed: u32 },
 }
 
 impl Breaker {
@@ -123,9 +125,10 @@ impl Breaker {
     /// Time has passed.
     pub(super) fn tick(&mut self, now: Instant) -> Option<Change> {
         match self.state {
-            State::Open(until) if now >= until => {
-                Some(self.enter(State::HalfOpen { probing: false }))
-            }
+            State::Open(until) if now >= until => Some(self.enter(State::HalfOpen {
+                probing: false,
+                unharmed: 0,
+            })),
             _ => None,
         }
     }
@@ -134,8 +137,8 @@ impl Breaker {
     pub(super) fn admit(&mut self) -> Option<Ticket> {
         match &mut self.state {
             State::Closed(_) => {}
-            State::Open(_) | State::HalfOpen { probing: true } => return None,
-            State::HalfOpen { probing } => *probing = true,
+            State::Open(_) | State::HalfOpen { probing: true, .. } => return None,
+            State::HalfOpen { probing, .. } => *probing = true,
         }
         Some(Ticket(self.age))
     }
@@ -160,11 +163,23 @@ impl Breaker {
             }
             (State::Closed(_), Signal::Waiting | Signal::Silent) | (State::Open(_), _) => None,
             (State::HalfOpen { .. }, Signal::Unavailable) => Some(self.open(now)),
-            (State::HalfOpen { .. }, Signal::Answered | Signal::Waiting) => {
-                Some(self.enter(State::Closed(0)))
+            (State::HalfOpen { .. }, Signal::Answered) => Some(self.enter(State::Closed(0))),
+            (State::HalfOpen { unharmed, .. }, Signal::Refused | Signal::Waiting) => {
+                let unharmed = unharmed.saturating_add(1);
+                if unharmed >= self.config.failures {
+                    return Some(self.enter(State::Closed(0)));
+                }
+                self.state = State::HalfOpen {
+                    probing: false,
+                    unharmed,
+                };
+                None
             }
-            (State::HalfOpen { .. }, Signal::Refused | Signal::Silent) => {
-                self.state = State::HalfOpen { probing: false };
+            (State::HalfOpen { unharmed, .. }, Signal::Silent) => {
+                self.state = State::HalfOpen {
+                    probing: false,
+                    unharmed,
+                };
                 None
             }
         }

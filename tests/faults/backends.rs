@@ -23,7 +23,7 @@ async fn backends_that_are_ended_or_crash_lose_and_repeat_nothing() {
     for _ in 0..3 {
         let all =
             format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {THEIRS}");
-        assert_ne!(site.postgres.psql(&all).await, "0");
+        assert_ne!(site.postgres.psql_when_up(&all).await, "0");
         tokio::time::sleep(Duration::from_secs(1)).await;
         // As by the kernel, for want of memory: the server throws everybody out and recovers.
         // One that writes, if there is one.
@@ -31,7 +31,7 @@ async fn backends_that_are_ended_or_crash_lose_and_repeat_nothing() {
             "SELECT pid FROM pg_stat_activity WHERE {THEIRS}
              ORDER BY backend_xid IS NULL, random() LIMIT 1"
         );
-        let victim = site.postgres.psql(&one).await.parse().unwrap();
+        let victim = site.postgres.psql_when_up(&one).await.parse().unwrap();
         kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
     }

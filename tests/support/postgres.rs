@@ -86,6 +86,16 @@ impl Postgres {
             .unwrap_or_else(|error| panic!("psql: {error}\nin: {sql}"))
     }
 
+    /// As [`Postgres::psql`], as soon as the server lets anybody in: it may be recovering. Asked
+    /// again while there is no answer.
+    pub async fn psql_when_up(&self, sql: &str) -> String {
+        until("PostgreSQL answers", PATIENCE, async || {
+            let rows = self.query("postgres", sql).await.ok()?;
+            (!rows.is_empty()).then_some(rows)
+        })
+        .await
+    }
+
     /// SIGKILL to the postmaster and every backend. Returns when nothing of it is left.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {

@@ -87,11 +87,15 @@ async fn enter(tx: &mut PgConnection, letter: &NewLetter) -> Result<bool, Fault>
             .fetch_optional(&mut *tx)
             .await?;
     if ended.is_some() {
-        // It was sent back since the export, and has come to another end.
-        sqlx::query("DELETE FROM longshore.job WHERE id = $1")
-            .bind(letter.id.uuid())
-            .execute(&mut *tx)
-            .await?;
+        // It was sent back since the export, and has come to another end. Its tags were entered
+        // with its row, and are left by nothing else.
+        sqlx::query(
+            "WITH untagged AS (DELETE FROM longshore.tag WHERE id = $1)
+             DELETE FROM longshore.job WHERE id = $1",
+        )
+        .bind(letter.id.uuid())
+        .execute(&mut *tx)
+        .await?;
         return Ok(false);
     }
     // Its key lives as long as it does.

@@ -80,7 +80,7 @@ kind! {
     /// Reads everything.
     WIDE: 60, "58s", concat!("SET LOCAL plan_cache_mode = force_custom_plan", looking!())
 }
-/// Reads everything, by many statements in one snapshot, and locks nothing. No worker processes
+/// Reads everything, by many statements in one snapshot, and locks no rows. No worker processes
 /// of the server: what is verified is at work.
 pub(super) const SNAPSHOT: Kind = Kind {
     begin: concat!(
@@ -182,6 +182,8 @@ impl Tx {
             match tx.run(kind.begin).await {
                 Ok(()) => return Ok(tx),
                 Err(fault) if stale >= pool.options().get_max_connections() => return Err(fault),
+                // The server has answered: it would answer the same on any other.
+                Err(fault) if fault.leaves_connection_usable() => return Err(fault),
                 Err(_) => stale += 1,
             }
         }

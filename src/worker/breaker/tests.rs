@@ -61,7 +61,7 @@ fn every_sequence_ends_where_the_table_says() {
         (
             "it polls",
             vec![down, down, down, Pass(10), Run(Waiting)],
-            "closed",
+            "half_open",
         ),
         ("still down", vec![down, down, down, Pass(10), down], "open"),
         (
@@ -95,7 +95,7 @@ fn every_sequence_ends_where_the_table_says() {
 
 #[test]
 fn what_is_refused_breaks_a_row_and_ends_no_outage() {
-    use Signal::{Refused, Unavailable};
+    use Signal::{Refused, Unavailable, Waiting};
     use Step::{Pass, Run};
     let down = Run(Unavailable);
     walk(vec![
@@ -108,6 +108,19 @@ fn what_is_refused_breaks_a_row_and_ends_no_outage() {
             "and may have asked nobody",
             vec![down, down, down, Pass(10), Run(Refused), Run(Refused)],
             "half_open",
+        ),
+        (
+            "where all that there is is refused, it is not down",
+            vec![
+                down,
+                down,
+                down,
+                Pass(10),
+                Run(Refused),
+                Run(Waiting),
+                Run(Refused),
+            ],
+            "closed",
         ),
         (
             "the next one looks",

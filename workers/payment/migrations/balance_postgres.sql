@@ -1,5 +1,5 @@
 -- The ledger against itself, and against the results of the jobs that are still known, in both
--- directions. `done` is asked by kind and state, which an index answers; the rest is a pass over
+-- directions. `done` is read once, by kind and state; the rest is a pass over
 -- the ledger. An order's charge says the same as a charge does, if it paid. A payment may succeed without its job (which was cancelled, or cut off), a refund
 -- may not.
 WITH said AS (
