@@ -9,6 +9,7 @@ use crate::broker::ran_once;
 use crate::load::{Load, at_rest, exactly};
 use crate::site::Site;
 use crate::support::record::fault;
+use crate::support::wait::{PATIENCE, until};
 
 const THEIRS: &str = "datname = 'longshore' AND backend_type = 'client backend'";
 
@@ -23,7 +24,10 @@ async fn backends_that_are_ended_or_crash_lose_and_repeat_nothing() {
     for _ in 0..3 {
         let all =
             format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {THEIRS}");
-        assert_ne!(site.postgres.psql_when_up(&all).await, "0");
+        until("somebody is thrown out", PATIENCE, async || {
+            (site.postgres.psql_when_up(&all).await != "0").then_some(())
+        })
+        .await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         // As by the kernel, for want of memory: the server throws everybody out and recovers.
         // One that writes, if there is one.
