@@ -282,6 +282,8 @@ async fn a_start_without_room_waits_for_it() {
         dev.api.post(&path, &json!(null)).await.expect(200);
     };
     switch(&dev, "pause").await;
+    // Until the worker has read it: what it had begun would be cut off.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let mut ids = Vec::new();
     for _ in 0..10 {
         ids.push(dev.submit(&json!({"ms": 1})).await.unwrap());

@@ -240,7 +240,7 @@ const TRACES: &str = "
 
 /// Each finds nothing in any snapshot. Joined in the order of ids, day by day: nothing is
 /// gathered but what is found.
-const CHECKS: [(&str, &str); 4] = [
+const CHECKS: [(&str, &str); 5] = [
     (
         "rows",
         "SELECT id, what, count(*) OVER () FROM (
@@ -256,6 +256,14 @@ const CHECKS: [(&str, &str); 4] = [
              UNION ALL
              SELECT l.id, 'is live and has ended' FROM longshore.live l
              JOIN longshore.done d ON d.id = l.id) found
+         ORDER BY id LIMIT $1",
+    ),
+    (
+        // What died has a fingerprint of its cause, and nothing else has.
+        "ends",
+        "SELECT id, CASE WHEN fingerprint IS NULL THEN 'is dead of nothing'
+                         ELSE 'has died, and is called something else' END, count(*) OVER ()
+         FROM longshore.done WHERE (state = 5) <> (fingerprint IS NOT NULL)
          ORDER BY id LIMIT $1",
     ),
     (
@@ -288,7 +296,7 @@ const CHECKS: [(&str, &str); 4] = [
                    WHERE recorded + failures > 0
                    UNION ALL
                    SELECT id, recorded + failures FROM longshore.done
-                   WHERE state = 5 AND recorded + failures > 0) f
+                   WHERE recorded + failures > 0) f
              CROSS JOIN LATERAL (
                  SELECT count(*) FROM longshore.attempt a WHERE a.id = f.id OFFSET 0) a
              WHERE a.count <> f.failed) found

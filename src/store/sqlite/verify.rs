@@ -190,7 +190,15 @@ const TRACES: &str = "
     GROUP BY id ORDER BY id LIMIT ?1";
 
 /// Each finds nothing in any snapshot.
-const CHECKS: [(&str, &str); 3] = [
+const CHECKS: [(&str, &str); 4] = [
+    (
+        // What died has a fingerprint of its cause, and nothing else has.
+        "ends",
+        "SELECT id, CASE WHEN fingerprint IS NULL THEN 'is dead of nothing'
+                         ELSE 'has died, and is called something else' END, count(*) OVER ()
+         FROM job WHERE (state = 5) <> (fingerprint IS NOT NULL)
+         ORDER BY id LIMIT ?1",
+    ),
     (
         "running",
         "SELECT id, 'runs in process ' || owner || ', which has ended', count(*) OVER ()
@@ -218,7 +226,7 @@ const CHECKS: [(&str, &str); 3] = [
                         || (SELECT count(*) FROM attempt WHERE attempt.job = job.id)
                         || ' attempts are on record'
              FROM job
-             WHERE state IN (0, 1, 2, 3, 5) AND failures > 0
+             WHERE failures > 0
                AND failures > (SELECT count(*) FROM attempt WHERE attempt.job = job.id))
          ORDER BY id LIMIT ?1",
     ),

@@ -258,7 +258,9 @@ macro_rules! backend {
                 verifying(migrated): [
                     a_sheet_counts_by_queue_and_kind,
                     a_row_that_is_gone_is_named,
+                    a_failure_that_is_gone_is_named,
                     a_row_that_cannot_be_so_is_named,
+                    an_end_that_was_changed_is_named,
                     what_is_not_named_is_counted,
                     a_count_that_was_changed_is_told,
                     a_question_without_an_answer_is_told,

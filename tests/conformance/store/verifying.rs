@@ -3,7 +3,7 @@
 use longshore::job::JobId;
 use longshore::store::{Balance, Check, Sheet, Sums};
 
-use super::world::{LONG, World, die, job_after, new_job, new_jobs, retry, succeed};
+use super::world::{LONG, World, ZERO, die, job_after, new_job, new_jobs, retry, succeed};
 
 async fn sheet(world: &World) -> Sheet {
     world.store.sheet(&[], &[], 3).await.unwrap()
@@ -105,6 +105,48 @@ pub(crate) async fn a_row_that_is_gone_is_named(world: &World) {
         ),
         (
             "INSERT INTO longshore.job SELECT * FROM kept; DROP TABLE kept",
+            "INSERT INTO attempt SELECT * FROM kept; DROP TABLE kept",
+        ),
+    )
+    .await;
+}
+
+/// The sums stay what they are; a dead letter is gone all the same.
+pub(crate) async fn an_end_that_was_changed_is_named(world: &World) {
+    let dead = world.ended(new_job(), die("refused")).await;
+    let succeeded = world.ended(new_job(), succeed()).await;
+    for (id, from, to) in [(dead, 5, 4), (succeeded, 4, 5)] {
+        let change = |state: u8| {
+            (
+                format!("UPDATE longshore.done SET state = {state} WHERE id = $id"),
+                format!("UPDATE job SET state = {state} WHERE id = $hex"),
+            )
+        };
+        let (there, back) = (change(to), change(from));
+        let (there, back) = ((&*there.0, &*there.1), (&*back.0, &*back.1));
+        named(world, "ends", id, there, back).await;
+    }
+}
+
+/// Whatever became of the job since.
+pub(crate) async fn a_failure_that_is_gone_is_named(world: &World) {
+    let (id, claimed) = world.running().await;
+    assert!(world.record(id, &claimed, retry(ZERO)).await);
+    world.promoted().await;
+    let due = world.won(id, 2).await;
+    assert!(world.record(id, &due, succeed()).await);
+    named(
+        world,
+        "attempts",
+        id,
+        (
+            "CREATE TABLE kept AS SELECT * FROM longshore.attempt WHERE id = $id;
+             DELETE FROM longshore.attempt WHERE id = $id",
+            "CREATE TABLE kept AS SELECT * FROM attempt WHERE job = $hex;
+             DELETE FROM attempt WHERE job = $hex",
+        ),
+        (
+            "INSERT INTO longshore.attempt SELECT * FROM kept; DROP TABLE kept",
             "INSERT INTO attempt SELECT * FROM kept; DROP TABLE kept",
         ),
     )

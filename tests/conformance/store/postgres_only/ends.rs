@@ -153,7 +153,7 @@ async fn the_few_dead_of_a_queue_or_kind_are_found_among_the_many() {
 async fn pruning_one_queue_does_not_read_the_prompt_of_another() {
     let (world, mut connection) = world().await;
     bury(&mut connection).await;
-    let prompt = "UPDATE longshore.done SET state = 4, prompt = true; ANALYZE longshore.done";
+    let prompt = "UPDATE longshore.done SET state = 4, fingerprint = NULL, prompt = true; ANALYZE longshore.done";
     execute(&mut connection, prompt.to_owned()).await;
     let id = world.ended(job_in("a.b", "short"), succeed()).await;
     let prompt = format!(
