@@ -42,9 +42,8 @@ async fn backends_that_are_ended_or_crash_lose_and_repeat_nothing() {
     site.postgres.restart_immediately().await;
     fault.over();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (accepted, refusals) = load.stop().await;
-    assert!(refusals > 0, "nobody noticed");
-    ids.extend(accepted);
+    // Perhaps without a single refusal: a call that was cut off is tried again within its time.
+    ids.extend(load.stop().await.0);
     exactly(&site, &ids).await;
     site.nothing_burned(&ids).await;
     ran_once(&site, &ids);
