@@ -199,10 +199,17 @@ async fn with_no_connection_to_be_had_every_call_is_told() {
     let mut site = Site::as_role("app").await;
     let _worker = site.worker().await;
     while_clients_submit(fault, &mut site, async |site, fault| {
-        let full = "ALTER ROLE app CONNECTION LIMIT 0;
-                    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'";
+        let full = "ALTER ROLE app CONNECTION LIMIT 0";
         site.postgres.psql(full).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Who was about to be let in is in after the others are thrown out.
+        until("nobody is left", PATIENCE, async || {
+            let out = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                       WHERE usename = 'app'";
+            let left = site.postgres.psql(out).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            (left == "0").then_some(())
+        })
+        .await;
         all_are_told(site).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let room = "ALTER ROLE app CONNECTION LIMIT -1";
