@@ -31,7 +31,8 @@ async fn with_the_database_down_nothing_is_accepted_and_all_recover_by_themselve
     let mut fault = fault!("PostgreSQL is killed and down for seconds");
     let mut site = Site::start().await;
     let worker = site.worker().await;
-    let before = site.submit_sleeps(10, 2_000).await;
+    // More than are begun by the time the server is known to answer again.
+    let before = site.submit_sleeps(40, 1_000).await;
     site.started(8).await;
     site.postgres.kill();
     let body = json!({"kind": "probe.sleep", "payload": {"ms": 1}});

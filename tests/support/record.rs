@@ -135,7 +135,9 @@ impl Fault {
             }
         }
         let at = if self.stopped.is_empty() {
-            after.values().min().copied()
+            // If none starts any more, all had begun by the time that the fault was seen to be
+            // over; that they came to their ends is counted apart.
+            Some(after.values().min().copied().unwrap_or(ended))
         } else {
             let again = self
                 .stopped
