@@ -128,7 +128,8 @@ async fn everything_in_a_mail_arrives_intact() {
 async fn long_lists_and_odd_words_arrive() {
     let mut server = RealServer::start(&[]).await;
     let mailer = mailer(&server.url("", "none"), Limits::default());
-    let address = |list: &str, n: usize| match n % 3 {
+    // What has a name is folded there: a list without any is the one that must be.
+    let address = |list: &str, n: usize| match if list == "cc" { 0 } else { n % 3 } {
         0 => format!("customer{n:03}@{list}.shop.example"),
         1 => format!("Zoë Müller {n} <customer{n:03}@{list}.shop.example>"),
         _ => format!("\"Lovelace, Ada {n}\" <customer{n:03}@{list}.shop.example>"),
