@@ -160,3 +160,6 @@ fn to_publish(batch: &[NewJob], insertion: &Insertion) -> Option<OutboxEntry> {
         publications,
     })
 }
+
+#[cfg(test)]
+mod tests;
