@@ -1,11 +1,12 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::job::{NewJob, State};
+use crate::job::{NewJob, QueueName, State};
 use crate::liveness::{Flow, Liveness};
-use crate::relay::Dispatcher;
+use crate::relay::{Dispatcher, Reservation};
 use crate::store::{
     GroupCommit, Inserted, Insertion, OutboxEntry, ReusedKeys, Store, StoreError, StoreResult,
 };
@@ -61,10 +62,10 @@ impl Acceptance {
             let flow = flow.clone();
             async move {
                 let room = dispatcher.reserve(batch.len()).await;
-                let insertion = store.insert(me, &batch, LEASE).await?;
+                let insertion = store.insert(me, &batch, lease(room.as_ref())).await?;
                 count(&flow, &batch, &insertion);
                 // From here on the jobs are accepted, whatever becomes of this process.
-                if let Some(entry) = to_publish(&batch, &insertion) {
+                if let (Some(entry), Some(room)) = (to_publish(&batch, &insertion), room) {
                     dispatcher.dispatch_reserved(entry, room);
                 }
                 Ok(insertion.jobs)
@@ -97,11 +98,12 @@ impl Acceptance {
         let place = whole.places.acquire().await;
         let _place = place.map_err(|_| StoreError::Stopping)?;
         let room = whole.dispatcher.reserve(jobs.len()).await;
+        let lease = lease(room.as_ref());
         let mut tries = 0;
         let answer = loop {
             match whole
                 .store
-                .insert_all(whole.liveness.me(), jobs, LEASE)
+                .insert_all(whole.liveness.me(), jobs, lease)
                 .await
             {
                 Err(StoreError::Contention(_)) if tries < CONTENTION_RETRIES => {
@@ -113,7 +115,7 @@ impl Acceptance {
         };
         Ok(answer.map(|insertion| {
             count(&whole.flow, jobs, &insertion);
-            if let Some(entry) = to_publish(jobs, &insertion) {
+            if let (Some(entry), Some(room)) = (to_publish(jobs, &insertion), room) {
                 whole.dispatcher.dispatch_reserved(entry, room);
             }
             insertion.jobs
@@ -121,11 +123,19 @@ impl Acceptance {
     }
 }
 
+/// What this process has no room to publish, any relay may publish at once.
+fn lease(room: Option<&Reservation>) -> Duration {
+    room.map_or(Duration::ZERO, |_| LEASE)
+}
+
 fn count(flow: &Flow, jobs: &[NewJob], insertion: &Insertion) {
-    for (job, inserted) in jobs.iter().zip(&insertion.jobs) {
-        if matches!(inserted, Inserted::Accepted { .. }) {
-            flow.accepted(&job.queue);
-        }
+    let accepted = |inserted: &Inserted| matches!(inserted, Inserted::Accepted { .. });
+    let each = jobs.iter().zip(&insertion.jobs);
+    let queues = each.filter_map(|(job, inserted)| accepted(inserted).then_some(&job.queue));
+    let mut counts: BTreeMap<&QueueName, u64> = BTreeMap::new();
+    queues.for_each(|queue| *counts.entry(queue).or_default() += 1);
+    for (queue, jobs) in counts {
+        flow.accepted(queue, jobs);
     }
 }
 
@@ -150,3 +160,6 @@ fn to_publish(batch: &[NewJob], insertion: &Insertion) -> Option<OutboxEntry> {
         publications,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,18 +136,16 @@ pub(super) async fn pace(
         // There is room for all of them.
         let _ = back.try_send(Ok((line, 0)));
     }
-    let (start, epoch) = (Instant::now(), now());
     let mut times = Times::default();
     let mut answered = |took: u64| {
         if took > 0 {
             times.add(took);
         }
     };
-    for n in 0..count {
-        let offset = Duration::from_secs_f64(n as f64 / rate);
-        tokio::time::sleep_until(start + offset).await;
-        let due = epoch + micros(offset);
-        let body = body(n, due);
+    let (mut dues, mut number) = (dues(count, rate), 0);
+    while let Some(due) = dues.recv().await {
+        let body = body(number, due);
+        number += 1;
         let Some(free) = idle.recv().await else { break };
         let (mut line, took): (Line, u64) = free?;
         answered(took);
@@ -163,6 +161,23 @@ pub(super) async fn pace(
         answered(took);
     }
     Ok(times)
+}
+
+/// When each of `count` jobs is due, told at that moment; by a thread, as the timers of the runtime
+/// are up to two milliseconds late.
+fn dues(count: u64, rate: f64) -> mpsc::UnboundedReceiver<u64> {
+    let (tell, dues) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let (start, epoch) = (Instant::now(), now());
+        for n in 0..count {
+            let offset = Duration::from_secs_f64(n as f64 / rate);
+            std::thread::sleep(offset.saturating_sub(start.elapsed()));
+            if tell.send(epoch + micros(offset)).is_err() {
+                break; // the load has failed
+            }
+        }
+    });
+    dues
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -11,8 +11,8 @@ use crate::store::{OutboxEntry, OutboxId, Store};
 /// confirmed well within the lease of their entries. A larger entry counts as so many.
 const IN_FLIGHT: u32 = 8_000;
 /// How long an insert waits for the broker to catch up with those before it. Acceptance slows down
-/// to the broker's pace instead of leaving more and more to the relays, which come for an entry
-/// when its lease is over.
+/// to the broker's pace instead of leaving more and more to the relays, which read every message from
+/// the store again.
 const CATCH_UP: Duration = Duration::from_millis(250);
 /// Entries settled in one transaction at most.
 const SETTLE_BATCH: usize = 256;
@@ -58,17 +58,9 @@ impl Dispatcher {
         Some(Reservation(place))
     }
 
-    /// Publishes an entry in the background, where room was reserved for it; or leaves it to a
-    /// relay.
-    pub fn dispatch_reserved(&self, entry: OutboxEntry, room: Option<Reservation>) {
-        let weight = weight(entry.publications.len());
-        let place = match room {
-            Some(Reservation(place)) => Ok(place),
-            None => self.room.clone().try_acquire_many_owned(weight),
-        };
-        if let Ok(place) = place {
-            self.publish(entry, place);
-        }
+    /// Publishes an entry in the background, in the room that was reserved for it.
+    pub fn dispatch_reserved(&self, entry: OutboxEntry, room: Reservation) {
+        self.publish(entry, room.0);
     }
 
     fn publish(&self, entry: OutboxEntry, place: OwnedSemaphorePermit) {

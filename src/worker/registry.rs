@@ -190,6 +190,12 @@ impl Registry {
         &self.sums
     }
 
+    /// The kind of that name, and the name.
+    #[must_use]
+    pub fn find(&self, kind: &str) -> Option<(&Kind, &KindEntry)> {
+        self.kinds.get_key_value(kind)
+    }
+
     /// The kind of that name.
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<&KindEntry> {
@@ -310,7 +316,11 @@ pub(crate) fn decode<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
     Ok(job)
 }
 
+/// What is wrong is looked for only where something is: keeping the path costs more than reading.
 fn read<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
+    if let Ok(job) = serde_json::from_slice(payload) {
+        return Ok(job);
+    }
     let mut reader = serde_json::Deserializer::from_slice(payload);
     let job: J = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| vec![super::pointer::invalid(&error)])?;

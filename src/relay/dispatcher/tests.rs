@@ -72,13 +72,12 @@ fn entry(messages: usize) -> OutboxEntry {
     }
 }
 
-/// What is left to the relays waits until its lease is over.
+/// What is left to the relays is read again before it is published.
 #[tokio::test(start_paused = true)]
 async fn many_small_entries_are_in_flight_together() {
     let dispatcher = dispatcher(true);
     for _ in 0..40 {
-        let room = dispatcher.reserve(100).await;
-        assert!(room.is_some());
+        let room = dispatcher.reserve(100).await.unwrap();
         dispatcher.dispatch_reserved(entry(100), room);
     }
     assert_eq!(dispatcher.room.available_permits(), 4_000);
@@ -90,8 +89,6 @@ async fn a_broker_that_lags_is_waited_for_and_not_for_long() {
     let all = dispatcher.reserve(1_000_000).await;
     assert!(all.is_some(), "a larger entry than there is room for");
     assert!(dispatcher.reserve(1).await.is_none());
-    dispatcher.dispatch_reserved(entry(1), None);
-    assert_eq!(dispatcher.room.available_permits(), 0, "left to a relay");
     let (freed, waited) = tokio::join!(
         async {
             tokio::time::sleep(CATCH_UP / 2).await;
@@ -120,7 +117,4 @@ fn a_queue_that_nobody_has_holds_up_no_entry() {
 async fn a_broker_that_is_down_is_not_waited_for() {
     let dispatcher = dispatcher(false);
     assert!(dispatcher.reserve(1).await.is_none());
-    // Published all the same: it may be back.
-    dispatcher.dispatch_reserved(entry(10), None);
-    assert_eq!(dispatcher.room.available_permits(), IN_FLIGHT as usize - 10);
 }
