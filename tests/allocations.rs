@@ -10,12 +10,12 @@ use allocation_counter::measure;
 /// At most so many in one round, as they were found. One that has grown has to be meant; one that
 /// has shrunk is to be written down, or it will grow back.
 const BOUNDS: &[(&str, u64)] = &[
-    ("read a submission", 31),
-    ("canonical JSON", 11),
-    ("fingerprint of a submission", 12),
+    ("read a submission", 12),
+    ("canonical JSON", 6),
+    ("fingerprint of a submission", 7),
     ("answer to a submission", 6),
-    ("read a batch: array", 2711),
-    ("read a batch: lines", 2907),
+    ("read a batch: array", 1110),
+    ("read a batch: lines", 1207),
     ("group commit", 231),
     ("make a message", 3),
     ("decode a delivery", 1),
