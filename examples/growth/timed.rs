@@ -72,7 +72,7 @@ impl Program {
             format!("--jobs={}", self.jobs),
             format!("--runs={}", self.runs),
             format!("--workers={workers}"),
-            format!("--queues={queues}"),
+            format!("--spread={queues}"),
         ]);
         let ran = bench.stderr(Stdio::inherit()).output().await?;
         ensure!(ran.status.success(), "longshore bench failed");

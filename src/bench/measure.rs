@@ -246,7 +246,10 @@ impl Measure {
             let mut ready = 0;
             for queue in &subject.queues {
                 let queue = Source::new(queue.clone(), Lane::Normal);
-                ready += subject.broker.status(&queue).await?.ready;
+                ready += match subject.broker.status(&queue).await {
+                    Err(BrokerError::NoQueue(_)) => 0, // the intake is about to declare it
+                    status => status?.ready,
+                };
             }
             watch("wait for the broker", ready, jobs);
             if ready >= jobs {

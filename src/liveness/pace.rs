@@ -55,7 +55,11 @@ mod tests {
         let mut pace = Pace::new(ms(200), ms(2_000));
         assert_eq!(pace.rest(ms(4)), ms(200));
         assert_eq!(pace.rest(ms(94)), ms(200), "the first slow one");
-        assert_eq!(pace.rest(ms(104)), ms(1_000), "25 times what is beyond 54 ms");
+        assert_eq!(
+            pace.rest(ms(104)),
+            ms(1_000),
+            "25 times what is beyond 54 ms"
+        );
         assert_eq!(pace.rest(ms(900)), ms(1_250), "as the one before");
         assert_eq!(pace.rest(ms(900)), ms(2_000));
         assert_eq!(pace.rest(ms(5)), ms(200), "over");

@@ -57,7 +57,7 @@ async fn a_bench_measures_an_installation_and_leaves_it_as_it_was() {
     let submit = ["submit", "inventory.adjust", payload, "--delay", "1h"];
     assert!(run(launch(&submit)).await.0);
 
-    let several = ["--runs", "2", "--workers", "2", "--queues", "3"];
+    let several = ["--runs", "2", "--workers", "2", "--spread", "3"];
     let arguments: Vec<&str> = SMALL.into_iter().chain(several).collect();
     let figures = figures(launch(&arguments)).await;
     for figure in [
@@ -159,7 +159,7 @@ async fn everything_that_is_wrong_is_told_at_once() {
         "0",
         "--workers",
         "65",
-        "--queues",
+        "--spread",
         "51",
         "--kind",
         "email.sned",
@@ -176,7 +176,7 @@ async fn everything_that_is_wrong_is_told_at_once() {
         "--payload",
         "--runs",
         "--workers",
-        "--queues",
+        "--spread",
         "--kind",
     ];
     for flag in flags.into_iter().chain(["LONGSHORE_LOG"]) {

@@ -37,7 +37,7 @@ pub(super) struct Args {
     workers: String,
     /// Queues that the jobs are spread over: bench, bench-2, …
     #[arg(long, value_name = "NUMBER", default_value = "1")]
-    queues: String,
+    spread: String,
     /// Print JSON
     #[arg(long)]
     json: bool,

@@ -31,7 +31,7 @@ pub(super) async fn run(mut context: Context, role: Role, args: &Args) -> Result
     let (settings, queues) = context.configured(need)?;
     let meter = Meter::default();
     // The bench itself has looked at it.
-    let names = queue_names(args.queues.parse().unwrap_or(1))?;
+    let names = queue_names(args.spread.parse().unwrap_or(1))?;
     let queues = prepare(queues, &mut context.registry, &meter, &args.kind, &names)?;
     logging::start(&settings);
     let shutdown = signals::listen()?;

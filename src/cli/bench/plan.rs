@@ -58,7 +58,7 @@ impl Plan {
         }
         if numbers.queues > 1 && args.kind != Noop::KIND {
             wrong.push(format!(
-                "--queues: only {} is of several queues",
+                "--spread: only {} is of several queues",
                 Noop::KIND
             ));
         }
@@ -100,7 +100,7 @@ impl Plan {
             subject,
             arguments: vec![
                 format!("--kind={}", args.kind),
-                format!("--queues={}", numbers.queues),
+                format!("--spread={}", numbers.queues),
             ],
             environment,
             key,
@@ -177,7 +177,7 @@ fn numbers(args: &Args, wrong: &mut Vec<String>) -> Numbers {
     let (runs, workers, queues) = (
         few("--runs", &args.runs, 1_000),
         few("--workers", &args.workers, 64),
-        few("--queues", &args.queues, 50),
+        few("--spread", &args.spread, 50),
     );
     if jobs.saturating_mul(payload.unwrap_or_default()) > 20_000_000_000 {
         wrong.push("--jobs, --payload: more than 20 GB of payloads".to_owned());
