@@ -4,6 +4,10 @@ ARG RUST_VERSION=1.95
 ARG DEBIAN=bookworm
 
 FROM rust:${RUST_VERSION}-slim-${DEBIAN} AS build
+# For the allocator, which is C.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends make \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # The dependencies are a layer of their own, built for an empty program: it is used again
 # until Cargo.lock changes.

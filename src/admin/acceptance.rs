@@ -1,9 +1,10 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::job::{NewJob, State};
+use crate::job::{NewJob, QueueName, State};
 use crate::liveness::{Flow, Liveness};
 use crate::relay::{Dispatcher, Reservation};
 use crate::store::{
@@ -141,10 +142,13 @@ fn lease(room: Option<&Reservation>) -> Duration {
 }
 
 fn count(flow: &Flow, jobs: &[NewJob], insertion: &Insertion) {
-    for (job, inserted) in jobs.iter().zip(&insertion.jobs) {
-        if matches!(inserted, Inserted::Accepted { .. }) {
-            flow.accepted(&job.queue);
-        }
+    let accepted = |inserted: &Inserted| matches!(inserted, Inserted::Accepted { .. });
+    let each = jobs.iter().zip(&insertion.jobs);
+    let queues = each.filter_map(|(job, inserted)| accepted(inserted).then_some(&job.queue));
+    let mut counts: BTreeMap<&QueueName, u64> = BTreeMap::new();
+    queues.for_each(|queue| *counts.entry(queue).or_default() += 1);
+    for (queue, jobs) in counts {
+        flow.accepted(queue, jobs);
     }
 }
 
@@ -169,3 +173,6 @@ fn to_publish(batch: &[NewJob], insertion: &Insertion) -> Option<OutboxEntry> {
         publications,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ pub fn read_batch(
 type Item<'a> = Result<&'a str, Vec<FieldError>>;
 
 fn array(body: &[u8]) -> Result<Vec<Item<'_>>, Refusal> {
-    let flaw = json::canonical(body).err();
+    let flaw = json::check(body).err();
     if let Some(flaw @ JsonFlaw::Syntax { .. }) = flaw {
         return Err(flaw.into());
     }
@@ -122,8 +122,8 @@ fn array(body: &[u8]) -> Result<Vec<Item<'_>>, Refusal> {
 }
 
 fn item(text: &str) -> Result<Item<'_>, Refusal> {
-    match json::canonical(text.as_bytes()).map_err(Refusal::from) {
-        Ok(_) => Ok(Ok(text)),
+    match json::check(text.as_bytes()).map_err(Refusal::from) {
+        Ok(()) => Ok(Ok(text)),
         Err(Refusal::Invalid(errors)) => Ok(Err(errors)),
         Err(other) => Err(other),
     }
@@ -136,8 +136,8 @@ fn lines(body: &[u8]) -> Result<Vec<Item<'_>>, Refusal> {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        items.push(match json::canonical(line).map_err(Refusal::from) {
-            Ok(_) => Ok(std::str::from_utf8(line).unwrap_or_default()),
+        items.push(match json::check(line).map_err(Refusal::from) {
+            Ok(()) => Ok(std::str::from_utf8(line).unwrap_or_default()),
             Err(Refusal::Invalid(errors)) => Err(errors),
             Err(Refusal::Malformed {
                 message, column, ..

@@ -119,11 +119,15 @@ impl From<JsonFlaw> for Refusal {
 /// # Errors
 /// `Malformed` for what is not JSON, `Invalid` with the first field that the type cannot take.
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refusal> {
-    json::canonical(text)?;
+    json::check(text)?;
     typed(text).map_err(|error| Refusal::Invalid(vec![error]))
 }
 
+/// What is wrong is looked for only where something is: keeping the path costs more than reading.
 fn typed<T: DeserializeOwned>(text: &[u8]) -> Result<T, FieldError> {
+    if let Ok(value) = serde_json::from_slice(text) {
+        return Ok(value);
+    }
     let mut reader = serde_json::Deserializer::from_slice(text);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let wrong = invalid(&error);
@@ -143,7 +147,7 @@ pub struct Fields<'a> {
 const MAX_UNKNOWN: usize = 20;
 
 impl<'a> Fields<'a> {
-    /// Splits an object that [`json::canonical`] has passed; fields that are not `known` are
+    /// Splits an object that [`json::check`] has passed; fields that are not `known` are
     /// errors. `what` names the object in messages: `a job`.
     ///
     /// # Errors
@@ -180,6 +184,15 @@ impl<'a> Fields<'a> {
             return None;
         }
         self.value(name, expected)
+    }
+
+    /// A field that must be there and may be anything, as it was written.
+    pub fn raw(&mut self, name: &str, expected: &str) -> Option<&'a RawValue> {
+        let given = self.given.get(name).copied();
+        if given.is_none() {
+            self.refuse(name, &format!("missing; expected {expected}"));
+        }
+        given
     }
 
     /// A field that may be missing, or `null`.

@@ -11,11 +11,13 @@ use super::batch::{is_key, key_rule};
 use super::fields::{FieldCode, FieldError, Fields, Refusal};
 use super::selection::{MOMENT, moment};
 use crate::config::{Queues, closest};
-use crate::job::{Kind, MAX_PAYLOAD, NewJob, Priority, Start, UniqueKey, json};
+use crate::job::{Kind, MAX_PAYLOAD, NameError, NewJob, Priority, Start, UniqueKey, json};
 use crate::worker::{KindEntry, Registry};
 
 /// Highest `max_attempts` of a job.
 pub(super) const MAX_ATTEMPTS: u32 = 1000;
+/// What `max_attempts` is, for messages.
+const LIMIT: &str = "a whole number from 1 to 1000";
 /// Longest delay: what the stores' clocks can add without trouble.
 const MAX_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Most tags of a job, and the longest tag in characters.
@@ -76,7 +78,7 @@ impl Submission {
     /// `Malformed` for what is not JSON, `TooLarge`, `UnknownKind`, or `Invalid` with every field
     /// that is missing, unknown or wrong.
     pub fn read(body: &[u8], registry: &Registry, queues: &Queues) -> Result<NewJob, Refusal> {
-        json::canonical(body)?;
+        json::check(body)?;
         let mut fields =
             Fields::split(body, "a job", &FIELDS).map_err(|error| Refusal::Invalid(vec![error]))?;
         let draft = Draft::take(&mut fields);
@@ -166,16 +168,17 @@ impl Draft {
             let moment = moment(&text);
             moment.map_err(|rule| fields.refuse("run_at", &rule)).ok()
         });
-        let limit = format!("a whole number from 1 to {MAX_ATTEMPTS}");
         Self {
             kind: fields.required("kind", "the job's kind, a string"),
-            payload: fields.required("payload", "what the kind needs"),
+            payload: fields
+                .raw("payload", "what the kind needs")
+                .map(ToOwned::to_owned),
             run_at,
             delay: fields.optional("delay", DURATION),
             priority: fields
                 .optional("priority", "`normal` or `high`")
                 .unwrap_or_default(),
-            max_attempts: fields.optional("max_attempts", &limit),
+            max_attempts: fields.optional("max_attempts", LIMIT),
             tags: fields
                 .optional("tags", "an array of strings")
                 .unwrap_or_default(),
@@ -194,12 +197,16 @@ impl Draft {
             Start::Now
         });
         errors.extend(self.limit_errors());
-        let kind = self.kind.as_deref().and_then(|text| {
-            let read = text.parse::<Kind>();
-            read.map_err(|error| errors.push(FieldError::new("/kind", error.to_string())))
-                .ok()
-        });
-        let entry = kind.as_ref().and_then(|kind| registry.get(kind.as_str()));
+        let known = self.kind.as_deref().and_then(|text| registry.find(text));
+        let (kind, entry) = match (known, &self.kind) {
+            (Some((kind, entry)), _) => (Some(kind.clone()), Some(entry)),
+            (None, Some(text)) => {
+                let kind = text.parse::<Kind>();
+                let wrong = |error: NameError| FieldError::new("/kind", error.to_string());
+                (kind.map_err(|error| errors.push(wrong(error))).ok(), None)
+            }
+            (None, None) => (None, None),
+        };
         if let (Some(entry), Some(payload)) = (entry, &self.payload) {
             errors.extend(payload_errors(entry, payload.get()));
         }
@@ -270,7 +277,7 @@ impl Draft {
 /// What makes a payload ambiguous or no JSON, where no reader of a whole body has looked: such a
 /// payload would be another one to the worker than to who sent it.
 pub(super) fn json_errors(payload: &str) -> Vec<FieldError> {
-    let flaw = json::canonical(payload.as_bytes()).err().map(Refusal::from);
+    let flaw = json::check(payload.as_bytes()).err().map(Refusal::from);
     let errors = match flaw {
         None => Vec::new(),
         Some(Refusal::Invalid(errors)) => errors,
@@ -293,9 +300,11 @@ pub(super) fn payload_errors(entry: &KindEntry, payload: &str) -> Vec<FieldError
 
 fn too_large(payload: &str) -> Option<FieldError> {
     let size = payload.len();
+    if size <= MAX_PAYLOAD {
+        return None;
+    }
     let message = format!("{size} bytes long; at most {MAX_PAYLOAD}");
-    let error = FieldError::new("/payload", message).coded(FieldCode::TooLarge);
-    (size > MAX_PAYLOAD).then_some(error)
+    Some(FieldError::new("/payload", message).coded(FieldCode::TooLarge))
 }
 
 fn no_such_kind(kind: &Kind, registry: &Registry) -> String {
@@ -305,4 +314,14 @@ fn no_such_kind(kind: &Kind, registry: &Registry) -> String {
         |near| format!("did you mean `{near}`?"),
     );
     format!("no kind `{kind}` here; {hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LIMIT, MAX_ATTEMPTS};
+
+    #[test]
+    fn the_limit_is_told_as_it_is() {
+        assert_eq!(LIMIT, format!("a whole number from 1 to {MAX_ATTEMPTS}"));
+    }
 }

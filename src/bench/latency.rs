@@ -19,9 +19,34 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// Collects times, to three significant digits.
-#[derive(Debug)]
+/// Collects times, to three significant digits. As JSON it is how often each was met, so that what
+/// several processes or runs have met can be put together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "Vec<(u64, u64)>", from = "Vec<(u64, u64)>")]
 pub(super) struct Times(Option<Histogram<u64>>);
+
+impl From<Times> for Vec<(u64, u64)> {
+    fn from(times: Times) -> Self {
+        let Some(times) = times.0 else {
+            return Self::new();
+        };
+        let recorded = times.iter_recorded();
+        let met = recorded.map(|step| (step.value_iterated_to(), step.count_at_value()));
+        met.collect()
+    }
+}
+
+impl From<Vec<(u64, u64)>> for Times {
+    fn from(met: Vec<(u64, u64)>) -> Self {
+        let mut times = Self::default();
+        if let Some(times) = &mut times.0 {
+            for (micros, count) in met {
+                times.saturating_record_n(micros, count);
+            }
+        }
+        times
+    }
+}
 
 impl Default for Times {
     fn default() -> Self {
@@ -81,6 +106,9 @@ mod tests {
             near(latency.p99, 99.0) && near(latency.max, 100.0),
             "{latency:?}"
         );
+        let text = serde_json::to_string(&times).unwrap();
+        let read: Times = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.latency(), latency, "the same after a journey");
         times.add(u64::MAX);
         assert!(near(times.latency().max, 3_600_000.0), "clamped, not lost");
     }

@@ -87,24 +87,28 @@ impl Line {
     }
 }
 
-/// Sends `count` requests of the same body, each connection its next one as soon as its last one
+/// Sends `count` requests with these bodies in turn, each connection its next one as soon as its last one
 /// is answered. How long each took.
 pub(super) async fn flood(
     target: &Target,
     path: &'static str,
-    body: Bytes,
+    bodies: &[Bytes],
     count: u64,
     connections: usize,
 ) -> Result<Times, LoadError> {
     let taken = Arc::new(AtomicU64::new(0));
     let one = || {
-        let (target, body, taken) = (target.clone(), body.clone(), taken.clone());
+        let (target, taken) = (target.clone(), taken.clone());
         async move {
             let mut line = Line::open(&target).await?;
             let mut times = Times::default();
-            while taken.fetch_add(1, Ordering::Relaxed) < count {
+            // Ends when as many have been taken as there are to be.
+            for body in bodies.iter().cycle() {
+                if taken.fetch_add(1, Ordering::Relaxed) >= count {
+                    break;
+                }
                 let sent = Instant::now();
-                line.post(path, &body).await?;
+                line.post(path, body).await?;
                 times.add(micros(sent.elapsed()));
             }
             Ok::<_, LoadError>(times)
@@ -118,10 +122,10 @@ pub(super) async fn flood(
 
 /// Submits `count` jobs at a fixed rate, whether or not the ones before are answered. A time
 /// counts from when its request was due, so that a stall is felt by all whom it held up
-/// (coordinated omission). `body` is given when the job was due, see [`Noop::at`](super::Noop).
+/// (coordinated omission). `body` is given the number of the job and when it was due, see [`Noop::at`](super::Noop).
 pub(super) async fn pace(
     target: &Target,
-    body: impl Fn(u64) -> Bytes,
+    body: impl Fn(u64, u64) -> Bytes,
     count: u64,
     rate: f64,
     connections: usize,
@@ -138,9 +142,10 @@ pub(super) async fn pace(
             times.add(took);
         }
     };
-    let mut dues = dues(count, rate);
+    let (mut dues, mut number) = (dues(count, rate), 0);
     while let Some(due) = dues.recv().await {
-        let body = body(due);
+        let body = body(number, due);
+        number += 1;
         let Some(free) = idle.recv().await else { break };
         let (mut line, took): (Line, u64) = free?;
         answered(took);

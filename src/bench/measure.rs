@@ -4,10 +4,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::load::{LoadError, Target, flood, pace};
+use super::meter::now;
+use super::noop::{self, Noop};
 use super::process::{BenchProcess, ProcessError, Role};
-use super::report::{Cpu, Limit, Memory, Rate, Report, round};
+use super::report::{Limit, Memory, Rate, Report, round};
+use super::runs::{Timed, together};
+use super::spent::Usage;
 use super::usage::Tree;
-use super::{Noop, Reading};
+use super::workers::{STUCK, Workers};
 use crate::broker::amqp::AmqpBroker;
 use crate::broker::{Broker, BrokerError, Lane, Source};
 use crate::job::QueueName;
@@ -20,10 +24,12 @@ const CONNECTIONS: usize = 64;
 const BATCHES: (usize, u64) = (4, 500);
 /// Of the jobs, the share that is submitted one by one.
 const SINGLY: u64 = 4;
-/// How often it is looked how far the jobs are.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long nothing may move before it counts as stuck.
-const STUCK: Duration = Duration::from_secs(60);
+/// Jobs before anything is counted: connections are opened and statements prepared by them.
+const WARM: u64 = 2_000;
+/// How long a worker is left alone before its memory is read.
+const IDLE: Duration = Duration::from_secs(2);
+/// How often the broker is asked how much it holds.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,9 @@ pub enum BenchError {
     /// The broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// Figures that cannot be put together.
+    #[error("the figures of the runs cannot be put together: {0}")]
+    Figures(serde_json::Error),
     /// Jobs were accepted and not brought to an end.
     #[error("{done} of {wanted} jobs came to their end, and none in the last minute")]
     Stuck {
@@ -54,8 +63,8 @@ pub enum BenchError {
 /// The servers of an installation; without them the bench is embedded.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    /// The bench's queue.
-    pub queue: QueueName,
+    /// The bench's queues.
+    pub queues: Vec<QueueName>,
     /// Its store.
     pub store: Arc<PostgresStore>,
     /// Its broker.
@@ -92,76 +101,120 @@ pub struct Measure {
     pub rate: f64,
     /// How long that one takes.
     pub paced_for: Duration,
+    /// Processes that run the jobs.
+    pub workers: usize,
+    /// Queues that the jobs are spread over.
+    pub queues: usize,
+    /// How often all of it is measured.
+    pub runs: usize,
 }
 
 impl Measure {
-    /// Measures everything and fills the report in.
+    /// Measures everything, as often as it is to be: medians, and each run by itself. `head` is
+    /// what is known beforehand.
     ///
     /// # Errors
-    /// When a server or a process fails. Jobs may be left in the queue then.
-    pub async fn run(&self, report: &mut Report, watch: Watch<'_>) -> Result<(), BenchError> {
-        match &self.subject {
-            Some(subject) => self.servers(subject, report, watch).await,
-            None => self.embedded(report, watch).await,
+    /// When a server or a process fails. Jobs may be left in the queues then.
+    pub async fn run(&self, head: &Report, watch: Watch<'_>) -> Result<Report, BenchError> {
+        let mut runs = Vec::with_capacity(self.runs);
+        for run in 1..=self.runs {
+            let watch = |what: &str, done: u64, of: u64| match self.runs {
+                1 => watch(what, done, of),
+                all => watch(&format!("{run}/{all} {what}"), done, of),
+            };
+            let (mut report, mut timed) = (head.clone(), Timed::default());
+            match &self.subject {
+                Some(subject) => {
+                    self.servers(subject, &mut report, &mut timed, &watch)
+                        .await?;
+                }
+                None => self.embedded(&mut report, &mut timed, &watch).await?,
+            }
+            timed.tell(&mut report);
+            runs.push((report, timed));
         }
+        together(runs)
     }
 
     async fn servers(
         &self,
         subject: &Subject,
         report: &mut Report,
+        timed: &mut Timed,
         watch: Watch<'_>,
     ) -> Result<(), BenchError> {
         let intake = self.start(Role::Intake).await?;
         let target = self.target(&intake);
-        self.enqueue(subject, &target, report, watch).await?;
-        let mut worker = self.start(Role::Worker).await?;
-        let enqueued = self.jobs + self.jobs / SINGLY;
-        let drained = finished(&mut worker, enqueued, "drain", watch).await?;
-        report.drain = Some(Rate::of(enqueued, drained.seconds));
-        worker.stop().await;
+        let warm = self.warm_up(&target, watch).await?;
+        self.published(subject, warm, watch).await?;
+        self.enqueue(&target, report, timed, watch).await?;
+        let enqueued = warm + self.jobs + self.jobs / SINGLY;
+        // So that the drain is one of the broker's queues and not of the outbox.
+        self.published(subject, enqueued, watch).await?;
+        let mut workers = self.workers().await?;
+        let drained = workers.finished(enqueued, "drain", watch).await?;
+        report.drain = Some(Rate::of(enqueued, drained.seconds(None)));
+        workers.stop().await;
 
-        let mut worker = self.start(Role::Worker).await?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        report.memory.worker_idle = worker.tree().and_then(Tree::memory).map(|(now, _)| now);
-        let usage = Usage::new(Some(subject), intake.tree(), worker.tree());
+        let mut workers = self.workers().await?;
+        tokio::time::sleep(IDLE).await;
+        report.memory.worker_idle = workers.memory().map(|(now, _)| now);
+        let warm = self.warm_up(&target, watch).await?;
+        workers.finished(warm, "warm up", watch).await?;
+        self.paced(&target, &mut workers, report, timed, watch)
+            .await?;
+        let usage = Usage::new(Some(subject), intake.tree(), workers.trees());
         let written = subject.store.written().await;
         let before = usage.read();
-        report.at_once = Some(self.at_once(&target, &mut worker, watch).await?);
+        report.at_once = Some(self.at_once(&target, &mut workers, watch).await?);
         report.cpu = usage.read().since(&before, self.jobs);
         let wal = written.zip(subject.store.written().await);
         report.wal_per_job =
             wal.map(|(before, now)| round((now - before) as f64 / self.jobs as f64, 1.0));
         report.memory = Memory {
-            worker_peak: worker.tree().and_then(Tree::memory).map(|(_, peak)| peak),
+            worker_peak: workers.memory().map(|(_, peak)| peak),
             intake_peak: intake.tree().and_then(Tree::memory).map(|(_, peak)| peak),
             ..report.memory
         };
-        self.paced(&target, &mut worker, report, watch).await?;
-        worker.stop().await;
+        workers.stop().await;
         intake.stop().await;
+        // Right after what it is compared with: what else goes on here changes in minutes.
         let limit = self.limit(subject, report, watch).await?;
         report.limit = Some(limit);
         Ok(())
     }
 
-    async fn embedded(&self, report: &mut Report, watch: Watch<'_>) -> Result<(), BenchError> {
-        let mut process = self.start(Role::Dev).await?;
-        let target = self.target(&process);
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        report.memory.worker_idle = process.tree().and_then(Tree::memory).map(|(now, _)| now);
-        let usage = Usage::new(None, process.tree(), None);
+    async fn embedded(
+        &self,
+        report: &mut Report,
+        timed: &mut Timed,
+        watch: Watch<'_>,
+    ) -> Result<(), BenchError> {
+        let process = self.start(Role::Dev).await?;
+        let (target, tree) = (self.target(&process), process.tree());
+        let mut process = Workers(vec![process]);
+        tokio::time::sleep(IDLE).await;
+        report.memory.worker_idle = process.memory().map(|(now, _)| now);
+        let warm = self.warm_up(&target, watch).await?;
+        process.finished(warm, "warm up", watch).await?;
+        self.paced(&target, &mut process, report, timed, watch)
+            .await?;
+        let usage = Usage::new(None, tree, Vec::new());
         let before = usage.read();
         report.at_once = Some(self.at_once(&target, &mut process, watch).await?);
         report.cpu = usage.read().since(&before, self.jobs);
-        report.memory.worker_peak = process.tree().and_then(Tree::memory).map(|(_, peak)| peak);
-        self.paced(&target, &mut process, report, watch).await?;
+        report.memory.worker_peak = process.memory().map(|(_, peak)| peak);
         process.stop().await;
         Ok(())
     }
 
     async fn start(&self, role: Role) -> Result<BenchProcess, ProcessError> {
         BenchProcess::start(role, &self.arguments, &self.environment).await
+    }
+
+    async fn workers(&self) -> Result<Workers, ProcessError> {
+        let starting = (0..self.workers).map(|_| self.start(Role::Worker));
+        futures::future::try_join_all(starting).await.map(Workers)
     }
 
     fn target(&self, intake: &BenchProcess) -> Target {
@@ -171,91 +224,111 @@ impl Measure {
         }
     }
 
-    /// Both ways of enqueueing, while nothing consumes.
-    async fn enqueue(
+    /// Submits in both ways what is not counted; how many jobs that was.
+    async fn warm_up(&self, target: &Target, watch: Watch<'_>) -> Result<u64, BenchError> {
+        let singly = CONNECTIONS as u64;
+        watch("warm up", 0, WARM + singly);
+        self.batches(target, WARM).await?;
+        let bodies = self.bodies();
+        flood(target, "/v1/jobs", &bodies, singly, CONNECTIONS).await?;
+        Ok(WARM + singly)
+    }
+
+    /// Waits until the broker holds so many jobs.
+    async fn published(
         &self,
         subject: &Subject,
-        target: &Target,
-        report: &mut Report,
+        jobs: u64,
         watch: Watch<'_>,
     ) -> Result<(), BenchError> {
-        let singly = self.jobs / SINGLY;
-        watch("enqueue singly", 0, singly);
-        let started = Instant::now();
-        let body = self.body(None);
-        let times = flood(target, "/v1/jobs", body, singly, CONNECTIONS).await?;
-        report.enqueue_single = Some(Rate::of(singly, started.elapsed().as_secs_f64()));
-        report.enqueue_single_latency = Some(times.latency());
-        watch("enqueue in batches", 0, self.jobs);
-        let started = Instant::now();
-        self.batches(target).await?;
-        report.enqueue_batch = Some(Rate::of(self.jobs, started.elapsed().as_secs_f64()));
-        // So that the drain is one of the broker's queue and not of the outbox.
-        let queue = Source::new(subject.queue.clone(), Lane::Normal);
         let since = Instant::now();
         while since.elapsed() < STUCK {
-            let ready = subject.broker.status(&queue).await?.ready;
-            watch("wait for the broker", ready, self.jobs + singly);
-            if ready >= self.jobs + singly {
+            let mut ready = 0;
+            for queue in &subject.queues {
+                let queue = Source::new(queue.clone(), Lane::Normal);
+                ready += subject.broker.status(&queue).await?.ready;
+            }
+            watch("wait for the broker", ready, jobs);
+            if ready >= jobs {
                 break;
             }
-            tokio::time::sleep(LOOK * 4).await;
+            tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
 
-    async fn batches(&self, target: &Target) -> Result<(), LoadError> {
+    /// Both ways of enqueueing, while nothing consumes.
+    async fn enqueue(
+        &self,
+        target: &Target,
+        report: &mut Report,
+        timed: &mut Timed,
+        watch: Watch<'_>,
+    ) -> Result<(), BenchError> {
+        let singly = self.jobs / SINGLY;
+        watch("enqueue singly", 0, singly);
+        let bodies = self.bodies();
+        let started = Instant::now();
+        timed.call = flood(target, "/v1/jobs", &bodies, singly, CONNECTIONS).await?;
+        report.enqueue_single = Some(Rate::of(singly, started.elapsed().as_secs_f64()));
+        watch("enqueue in batches", 0, self.jobs);
+        let started = Instant::now();
+        self.batches(target, self.jobs).await?;
+        report.enqueue_batch = Some(Rate::of(self.jobs, started.elapsed().as_secs_f64()));
+        Ok(())
+    }
+
+    async fn batches(&self, target: &Target, jobs: u64) -> Result<(), LoadError> {
         let (connections, size) = BATCHES;
-        let one = self.body(None);
-        let mut body = Vec::with_capacity((one.len() + 1) * 500 + 2);
-        for n in 0..size {
+        let each = self.bodies();
+        let mut body = Vec::new();
+        for (n, one) in (0..size).zip(each.iter().cycle()) {
             body.push(if n == 0 { b'[' } else { b',' });
-            body.extend_from_slice(&one);
+            body.extend_from_slice(one);
         }
         body.push(b']');
-        let count = self.jobs / size;
-        flood(target, "/v1/jobs/batch", body.into(), count, connections).await?;
+        let bodies = [body.into()];
+        flood(target, "/v1/jobs/batch", &bodies, jobs / size, connections).await?;
         Ok(())
     }
 
     async fn at_once(
         &self,
         target: &Target,
-        worker: &mut BenchProcess,
+        workers: &mut Workers,
         watch: Watch<'_>,
     ) -> Result<Rate, BenchError> {
-        worker.reset().await?;
-        let started = Instant::now();
+        workers.reset().await?;
+        let started = now();
         let (enqueued, done) = tokio::join!(
-            self.batches(target),
-            finished(worker, self.jobs, "enqueue and process", watch),
+            self.batches(target, self.jobs),
+            workers.finished(self.jobs, "enqueue and process", watch),
         );
         enqueued?;
-        done?;
-        Ok(Rate::of(self.jobs, started.elapsed().as_secs_f64()))
+        Ok(Rate::of(self.jobs, done?.seconds(Some(started))))
     }
 
     async fn paced(
         &self,
         target: &Target,
-        worker: &mut BenchProcess,
+        workers: &mut Workers,
         report: &mut Report,
+        timed: &mut Timed,
         watch: Watch<'_>,
     ) -> Result<(), BenchError> {
         let full = (self.rate * self.paced_for.as_secs_f64()).ceil() as u64;
         let count = full.clamp(1, self.jobs);
-        worker.reset().await?;
-        let body = |due| self.body(Some(due));
+        workers.reset().await?;
+        let queues = self.queues.max(1) as u64;
+        let body = |n, due| self.body(usize::try_from(n % queues).unwrap_or(0), Some(due));
         let (accepted, done) = tokio::join!(
             pace(target, body, count, self.rate, CONNECTIONS),
-            finished(worker, count, "fixed rate", watch),
+            workers.finished(count, "fixed rate", watch),
         );
-        let done = done?;
+        done?;
         report.offered = self.rate;
-        report.accepted = Some(accepted?.latency());
-        let timed = |latency: super::Latency| (latency.count > 0).then_some(latency);
-        report.started = timed(done.start);
-        report.done = timed(done.end);
+        timed.accepted = accepted?;
+        timed.done = workers.timings().await?;
         Ok(())
     }
 
@@ -266,13 +339,19 @@ impl Measure {
         watch: Watch<'_>,
     ) -> Result<Limit, BenchError> {
         watch("the limit", 0, self.jobs);
-        let usage = Usage::new(Some(subject), None, None);
+        let raw = |jobs: u64| async move {
+            tokio::join!(
+                subject.broker.raw_speed(jobs, self.size),
+                subject.store.raw_speed(jobs, self.size),
+            )
+        };
+        let (broker, store) = raw(WARM).await;
+        broker?;
+        store?;
+        let usage = Usage::new(Some(subject), None, Vec::new());
         let before = usage.read();
         let started = Instant::now();
-        let (broker, store) = tokio::join!(
-            subject.broker.raw_speed(self.jobs, self.size),
-            subject.store.raw_speed(self.jobs, self.size),
-        );
+        let (broker, store) = raw(self.jobs).await;
         let both = Rate::of(self.jobs, started.elapsed().as_secs_f64());
         let spent = usage.read().since(&before, self.jobs);
         let ours = report.at_once.map_or(0.0, |rate| rate.per_second);
@@ -289,97 +368,19 @@ impl Measure {
         })
     }
 
-    /// A submission, of a job that was due at `at`.
-    fn body(&self, at: Option<u64>) -> Bytes {
+    /// A submission to each queue.
+    fn bodies(&self) -> Vec<Bytes> {
+        (0..self.queues).map(|n| self.body(n, None)).collect()
+    }
+
+    /// A submission to the queue of that number, of a job that was due at `at`.
+    fn body(&self, queue: usize, at: Option<u64>) -> Bytes {
         let payload = self.payload.clone().or_else(|| {
             let noop = Noop::of_size(self.size);
             serde_json::to_string(&Noop { at, ..noop }).ok()
         });
         let payload = payload.unwrap_or_default();
-        format!(r#"{{"kind":"{}","payload":{payload}}}"#, self.kind).into()
-    }
-}
-
-/// Waits until a process has brought so many jobs to their end.
-async fn finished(
-    process: &mut BenchProcess,
-    wanted: u64,
-    what: &str,
-    watch: Watch<'_>,
-) -> Result<Reading, BenchError> {
-    let (mut moved, mut last) = (Instant::now(), 0);
-    loop {
-        let reading = process.read().await?;
-        watch(what, reading.done, wanted);
-        if reading.done >= wanted {
-            return Ok(reading);
-        }
-        if reading.done != last {
-            (moved, last) = (Instant::now(), reading.done);
-        } else if moved.elapsed() > STUCK {
-            return Err(BenchError::Stuck { done: last, wanted });
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Whose time is measured.
-struct Usage {
-    load: Tree,
-    intake: Option<Tree>,
-    worker: Option<Tree>,
-    broker: Option<Tree>,
-    store: Option<Tree>,
-}
-
-/// Processor time of each since its start.
-struct Times([Option<Duration>; 5]);
-
-impl Usage {
-    fn new(subject: Option<&Subject>, intake: Option<Tree>, worker: Option<Tree>) -> Self {
-        let at = |place: &Option<(String, u16)>| {
-            let (host, port) = place.as_ref()?;
-            Tree::listening(host, *port)
-        };
-        Self {
-            load: Tree::of(std::process::id()),
-            intake,
-            worker,
-            broker: subject.and_then(|subject| at(&subject.broker_at)),
-            store: subject.and_then(|subject| at(&subject.store_at)),
-        }
-    }
-
-    fn read(&self) -> Times {
-        let trees = [
-            Some(self.load),
-            self.intake,
-            self.worker,
-            self.broker,
-            self.store,
-        ];
-        Times(trees.map(|tree| tree.and_then(Tree::cpu)))
-    }
-}
-
-impl Times {
-    fn since(&self, before: &Self, jobs: u64) -> Cpu {
-        let spent = |at: usize| {
-            let (now, then) = (self.0[at]?, before.0[at]?);
-            let micros = now.saturating_sub(then).as_secs_f64() * 1e6;
-            Some(round(micros / jobs as f64, 10.0))
-        };
-        // Our children count for themselves.
-        let [load, intake, worker, broker, store] = [0, 1, 2, 3, 4].map(spent);
-        let own = intake.map(|intake| round(intake + worker.unwrap_or(0.0), 10.0));
-        let children = own.unwrap_or(0.0);
-        Cpu {
-            intake,
-            worker,
-            own,
-            broker,
-            store,
-            load: load.map(|load| round((load - children).max(0.0), 10.0)),
-        }
+        let kind = noop::kind(&self.kind, queue);
+        format!(r#"{{"kind":"{kind}","payload":{payload}}}"#).into()
     }
 }

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::latency::{Latency, Times};
+use super::latency::Times;
 use crate::job::JobId;
 
 /// Counts starts and ends in a process that runs jobs. Clones count together.
@@ -15,27 +15,66 @@ pub struct Meter(Arc<Mutex<State>>);
 struct State {
     started: u64,
     done: u64,
-    first: Option<Instant>,
-    last: Option<Instant>,
+    first: Option<u64>,
+    last: Option<u64>,
     /// When jobs that are timed were due to be submitted, until they are done.
     due: HashMap<JobId, u64>,
     start: Times,
     end: Times,
 }
 
-/// What a [`Meter`] has counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+/// What a [`Meter`] has counted. Moments are microseconds since 1970 on this machine's clock, so
+/// that those of several processes can be compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Handlers that have begun.
     pub started: u64,
     /// Jobs whose end is recorded.
     pub done: u64,
-    /// From the first beginning to the last end.
-    pub seconds: f64,
-    /// From when a job was due to be submitted to the beginning of its handler.
-    pub start: Latency,
-    /// From when a job was due to be submitted to the commit of its end.
-    pub end: Latency,
+    /// The first beginning.
+    pub first: Option<u64>,
+    /// The last end.
+    pub last: Option<u64>,
+}
+
+impl Reading {
+    /// What both have counted.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let either = |one: Option<u64>, two: Option<u64>, choose: fn(u64, u64) -> u64| match two {
+            Some(two) => Some(one.map_or(two, |one| choose(one, two))),
+            None => one,
+        };
+        Self {
+            started: self.started + other.started,
+            done: self.done + other.done,
+            first: either(self.first, other.first, u64::min),
+            last: either(self.last, other.last, u64::max),
+        }
+    }
+
+    /// From a moment, or else from the first beginning, to the last end.
+    #[must_use]
+    pub fn seconds(&self, since: Option<u64>) -> f64 {
+        let span = since.or(self.first).zip(self.last);
+        span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e6)
+    }
+}
+
+/// How long the jobs of a [`Meter`] took whose submission was due at a known moment.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Timings {
+    /// From then to the beginning of the handler.
+    pub(super) start: Times,
+    /// From then to the commit of the end.
+    pub(super) end: Times,
+}
+
+impl Timings {
+    pub(super) fn add_all(&mut self, other: &Self) {
+        self.start.add_all(&other.start);
+        self.end.add_all(&other.end);
+    }
 }
 
 impl Meter {
@@ -43,7 +82,7 @@ impl Meter {
     pub fn started(&self, job: JobId, due: Option<u64>) {
         let mut state = self.lock();
         state.started += 1;
-        state.first.get_or_insert_with(Instant::now);
+        state.first.get_or_insert_with(now);
         if let Some(due) = due {
             state.start.add(now().saturating_sub(due));
             state.due.insert(job, due);
@@ -54,7 +93,7 @@ impl Meter {
     pub fn done(&self, job: JobId) {
         let mut state = self.lock();
         state.done += 1;
-        state.last = Some(Instant::now());
+        state.last = Some(now());
         if let Some(due) = state.due.remove(&job) {
             state.end.add(now().saturating_sub(due));
         }
@@ -64,13 +103,21 @@ impl Meter {
     #[must_use]
     pub fn read(&self) -> Reading {
         let state = self.lock();
-        let span = state.first.zip(state.last);
         Reading {
             started: state.started,
             done: state.done,
-            seconds: span.map_or(0.0, |(first, last)| (last - first).as_secs_f64()),
-            start: state.start.latency(),
-            end: state.end.latency(),
+            first: state.first,
+            last: state.last,
+        }
+    }
+
+    /// How long those of them took whose submission was due at a known moment.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        let state = self.lock();
+        Timings {
+            start: state.start.clone(),
+            end: state.end.clone(),
         }
     }
 
@@ -104,9 +151,29 @@ mod tests {
         meter.done(timed);
         let read = meter.read();
         assert_eq!((read.started, read.done), (2, 2));
-        assert_eq!((read.start.count, read.end.count), (1, 1));
-        assert!(read.start.max >= 5.0 && read.end.max >= read.start.max);
+        let timings = meter.timings();
+        let (start, end) = (timings.start.latency(), timings.end.latency());
+        assert_eq!((start.count, end.count), (1, 1));
+        assert!(start.max >= 5.0 && end.max >= start.max);
         meter.reset();
         assert_eq!(meter.read(), Reading::default());
+    }
+
+    #[test]
+    fn readings_of_several_processes_add_up_from_the_first_to_the_last() {
+        let of = |first, last| Reading {
+            started: 3,
+            done: 2,
+            first,
+            last,
+        };
+        let idle = of(None, None);
+        let both = of(Some(5_000_000), Some(7_000_000))
+            .and(of(Some(4_000_000), Some(6_500_000)))
+            .and(idle);
+        assert_eq!((both.started, both.done), (9, 6));
+        assert!((both.seconds(None) - 3.0).abs() < 1e-9);
+        assert!((both.seconds(Some(2_000_000)) - 5.0).abs() < 1e-9);
+        assert!(idle.seconds(None).abs() < 1e-9);
     }
 }

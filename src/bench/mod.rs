@@ -7,16 +7,20 @@
 mod latency;
 mod load;
 mod measure;
+mod median;
 mod meter;
 mod noop;
 mod process;
 mod report;
+mod runs;
+mod spent;
 mod usage;
+mod workers;
 
 pub use latency::Latency;
 pub use load::LoadError;
 pub use measure::{BenchError, Measure, Subject, Watch};
-pub use meter::{Meter, Reading};
-pub use noop::Noop;
+pub use meter::{Meter, Reading, Timings};
+pub use noop::{Noop, kind, queue};
 pub use process::{BenchProcess, ProcessError, Role};
 pub use report::{Cpu, Limit, Memory, Rate, Report};

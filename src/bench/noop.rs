@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Meter;
+use crate::config::{BENCH_KIND, BENCH_QUEUE};
 use crate::job::{Done, JobResult};
 use crate::worker::{Attempt, Job};
 
@@ -15,6 +16,25 @@ pub struct Noop {
     /// Makes the payload as long as it is to be.
     #[serde(default)]
     pub pad: String,
+}
+
+/// The bench's queues, from 0: `bench`, `bench-2`, `bench-3`.
+#[must_use]
+pub fn queue(number: usize) -> String {
+    numbered(BENCH_QUEUE, number)
+}
+
+/// The kind whose jobs go to the [`queue`] of that number.
+#[must_use]
+pub fn kind(measured: &str, number: usize) -> String {
+    numbered(measured, number)
+}
+
+fn numbered(name: &str, number: usize) -> String {
+    match number {
+        0 => name.to_owned(),
+        number => format!("{name}-{}", number + 1),
+    }
 }
 
 /// What a payload weighs without its pad and its time: `{"pad":""}`.
@@ -32,7 +52,7 @@ impl Noop {
 }
 
 impl Job for Noop {
-    const KIND: &'static str = "bench.noop";
+    const KIND: &'static str = BENCH_KIND;
     type Context = Meter;
 
     async fn run(self, meter: &Meter, attempt: &Attempt) -> JobResult {

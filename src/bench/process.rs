@@ -3,11 +3,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::Reading;
 use super::usage::Tree;
+use super::{Reading, Timings};
 
 /// How long a process may take to start, or to say what it has counted.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -117,10 +118,18 @@ impl BenchProcess {
     /// # Errors
     /// When it has ended.
     pub async fn reset(&mut self) -> Result<(), ProcessError> {
-        self.ask("reset\n").await.map(|_| ())
+        self.ask("reset\n").await.map(|_: Reading| ())
     }
 
-    async fn ask(&mut self, order: &str) -> Result<Reading, ProcessError> {
+    /// How long its jobs took since it was last reset.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn timings(&mut self) -> Result<Timings, ProcessError> {
+        self.ask("timings\n").await
+    }
+
+    async fn ask<T: DeserializeOwned>(&mut self, order: &str) -> Result<T, ProcessError> {
         let asking = async {
             self.orders
                 .as_mut()?

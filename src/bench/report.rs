@@ -1,9 +1,9 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Latency;
 
 /// So many in so long.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// How many.
     pub jobs: u64,
@@ -26,7 +26,7 @@ impl Rate {
 
 /// Time on a processor for 1,000 jobs, in milliseconds, which is microseconds a job. What does
 /// not run on this machine, or cannot be looked at, is not there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
     /// The intake's (embedded: the one process's).
     pub intake: Option<f64>,
@@ -54,7 +54,7 @@ impl Cpu {
 }
 
 /// Resident memory, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// A worker that has run nothing yet.
     pub worker_idle: Option<u64>,
@@ -66,7 +66,7 @@ pub struct Memory {
 
 /// The servers by themselves: as many jobs of the same size through a quorum queue and through
 /// batched SQL of the same shape, both at the same time, by this one process.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
     /// Until both were through.
     pub both: Rate,
@@ -85,10 +85,10 @@ pub struct Limit {
 }
 
 /// What was measured.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// `longshore`'s version.
-    pub version: &'static str,
+    pub version: String,
     /// Whether this program was built without optimisation, which makes its figures useless.
     pub debug_build: bool,
     /// Processors of this machine.
@@ -101,6 +101,10 @@ pub struct Report {
     pub kind: String,
     /// Bytes of each payload.
     pub payload: usize,
+    /// Processes that run the jobs.
+    pub workers: usize,
+    /// Queues that the jobs are spread over.
+    pub queues: usize,
     /// One `POST /v1/jobs` each, over 64 connections, nothing consuming.
     pub enqueue_single: Option<Rate>,
     /// How long each of those calls took.
@@ -127,6 +131,10 @@ pub struct Report {
     pub memory: Memory,
     /// What the servers can do by themselves.
     pub limit: Option<Limit>,
+    /// Every run by itself. The figures above are the medians of theirs, each of its own; the
+    /// latencies are those of all their jobs together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Report>,
 }
 
 pub(super) fn round(value: f64, to: f64) -> f64 {

@@ -24,7 +24,7 @@ mod worker;
 
 pub use args::SettingsArgs;
 pub use error::{ConfigError, Position, SettingError};
-pub use queues::{BENCH_QUEUE, BreakerConfig, QueueConfig, Queues};
+pub use queues::{BENCH_KIND, BENCH_QUEUE, BreakerConfig, QueueConfig, Queues};
 pub use secret::Secret;
 pub use settings::{DEFAULT_HEALTH_LISTEN, DEFAULT_LISTEN, LogFormat, Need, Settings};
 pub use suggest::closest;

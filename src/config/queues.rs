@@ -10,6 +10,9 @@ use crate::job::{Kind, QueueName, RetryPolicy};
 /// The queue of `longshore bench`: it is there only while that measures, and its kinds are
 /// announced to nobody.
 pub const BENCH_QUEUE: &str = "bench";
+/// The kind that `longshore bench` has of its own; where it measures several queues, the others'
+/// kinds begin with it.
+pub const BENCH_KIND: &str = "bench.noop";
 
 /// How one queue is worked.
 #[derive(Debug, Clone, PartialEq)]

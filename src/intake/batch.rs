@@ -179,17 +179,40 @@ async fn show(
     jobs: &[NewJob],
     inserted: &[Inserted],
 ) -> Result<Vec<Accepted>, Problem> {
-    let mut known = HashMap::new();
+    let mut items = Vec::with_capacity(jobs.len());
     for (job, answer) in jobs.iter().zip(inserted) {
-        if let Inserted::Accepted { created_at, state } = answer {
-            known.insert(job.id, accepted(job, *created_at, *state)?);
-        }
+        let view = match answer {
+            Inserted::Accepted { created_at, state } => {
+                Some(shown(accepted(job, *created_at, *state)?, intake))
+            }
+            _ => None,
+        };
+        let earlier = replayed(answer);
+        items.push(Accepted {
+            id: earlier.unwrap_or(job.id),
+            replayed: earlier.is_some(),
+            job: view,
+        });
     }
-    let ids: Vec<JobId> = inserted.iter().filter_map(replayed).collect();
-    let earlier: Vec<JobId> = ids
-        .into_iter()
-        .filter(|id| !known.contains_key(id))
-        .collect();
+    if items.iter().any(|item| item.job.is_none()) {
+        fill_in(intake, &mut items).await?;
+    }
+    Ok(items)
+}
+
+fn shown(mut job: JobView, intake: &Intake) -> JobView {
+    complete(&mut job, &intake.queues);
+    job.attempts = None;
+    job
+}
+
+/// The jobs of replays: some were made before, some by this very batch.
+async fn fill_in(intake: &Intake, items: &mut [Accepted]) -> Result<(), Problem> {
+    let made = items.iter().filter_map(|item| item.job.clone());
+    let mut known: HashMap<JobId, JobView> = made.map(|job| (job.id, job)).collect();
+    let replays = items.iter().filter(|item| item.job.is_none());
+    let ids = replays.map(|item| item.id);
+    let earlier: Vec<JobId> = ids.filter(|id| !known.contains_key(id)).collect();
     if !earlier.is_empty() {
         let filter = JobFilter {
             ids: earlier,
@@ -200,23 +223,12 @@ async fn show(
             before: None,
         };
         let found = intake.store.list(&filter, page).await?;
-        known.extend(found.into_iter().map(|job| (job.id, job)));
+        known.extend(found.into_iter().map(|job| (job.id, shown(job, intake))));
     }
-    let item = |(job, answer): (&NewJob, &Inserted)| {
-        let earlier = replayed(answer);
-        let id = earlier.unwrap_or(job.id);
-        let mut view = known.get(&id).cloned();
-        if let Some(view) = &mut view {
-            complete(view, &intake.queues);
-            view.attempts = None;
-        }
-        Accepted {
-            id,
-            replayed: earlier.is_some(),
-            job: view,
-        }
-    };
-    Ok(jobs.iter().zip(inserted).map(item).collect())
+    for item in items.iter_mut().filter(|item| item.job.is_none()) {
+        item.job = known.get(&item.id).cloned();
+    }
+    Ok(())
 }
 
 fn replayed(inserted: &Inserted) -> Option<JobId> {

@@ -5,6 +5,7 @@
 mod number;
 mod text;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use number::Number;
@@ -38,6 +39,18 @@ pub enum JsonFlaw {
 /// # Errors
 /// Where the text is not JSON, or what in it is ambiguous.
 pub fn canonical(text: &[u8]) -> Result<Vec<u8>, JsonFlaw> {
+    scan(text, Some(Vec::with_capacity(text.len()))).map(Option::unwrap_or_default)
+}
+
+/// Whether a text has a canonical form.
+///
+/// # Errors
+/// As [`canonical`].
+pub fn check(text: &[u8]) -> Result<(), JsonFlaw> {
+    scan(text, None).map(|_| ())
+}
+
+fn scan(text: &[u8], out: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, JsonFlaw> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let valid = std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default();
         syntax(valid, valid.len(), "this is not UTF-8")
@@ -47,7 +60,7 @@ pub fn canonical(text: &[u8]) -> Result<Vec<u8>, JsonFlaw> {
         at: 0,
         path: Vec::new(),
         flaws: Vec::new(),
-        out: Vec::with_capacity(text.len()),
+        out,
     };
     match scanner.whole() {
         Err(message) => Err(syntax(text, scanner.at, message)),
@@ -98,20 +111,24 @@ fn syntax(text: &str, at: usize, message: &'static str) -> JsonFlaw {
 /// Stops at the first error; `at` is then where it is.
 type Step = Result<(), &'static str>;
 
-enum Segment {
-    Key(String),
+enum Segment<'a> {
+    Key(Cow<'a, str>),
     Index(usize),
 }
+
+/// A member's name, and where its value was written, counted from the beginning of its object's.
+type Member<'a> = (Cow<'a, str>, Range<usize>);
 
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
-    path: Vec<Segment>,
+    path: Vec<Segment<'a>>,
     flaws: Vec<(String, &'static str)>,
-    out: Vec<u8>,
+    /// None where the text is only checked.
+    out: Option<Vec<u8>>,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
     fn whole(&mut self) -> Step {
         if self.text.starts_with('\u{feff}') {
             return Err("a byte order mark may not stand before JSON (RFC 8259, section 8.1)");
@@ -131,7 +148,9 @@ impl Scanner<'_> {
             Some(b'[') => self.array(),
             Some(b'"') => {
                 let text = self.string()?;
-                text::write(&text, &mut self.out);
+                if let Some(out) = &mut self.out {
+                    text::write(&text, out);
+                }
                 Ok(())
             }
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -143,18 +162,28 @@ impl Scanner<'_> {
         }
     }
 
-    fn enter(&mut self, segment: Segment) -> Step {
-        if self.path.len() == MAX_DEPTH {
-            return Err("nested too deeply: at most 64 levels");
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(out) = &mut self.out {
+            out.extend_from_slice(bytes);
         }
-        self.path.push(segment);
-        Ok(())
+    }
+
+    fn written(&self) -> usize {
+        self.out.as_ref().map_or(0, Vec::len)
+    }
+
+    fn descend(&self) -> Step {
+        match self.path.len() {
+            MAX_DEPTH => Err("nested too deeply: at most 64 levels"),
+            _ => Ok(()),
+        }
     }
 
     fn array(&mut self) -> Step {
-        self.enter(Segment::Index(0))?;
+        self.descend()?;
+        self.path.push(Segment::Index(0));
         self.at += 1;
-        self.out.push(b'[');
+        self.write(b"[");
         self.space();
         if self.peek() == Some(b']') {
             self.at += 1;
@@ -164,22 +193,21 @@ impl Scanner<'_> {
                 if self.closes(b']', "expected `,` or `]`")? {
                     break;
                 }
-                self.out.push(b',');
+                self.write(b",");
                 if let Some(Segment::Index(index)) = self.path.last_mut() {
                     *index += 1;
                 }
             }
         }
-        self.out.push(b']');
+        self.write(b"]");
         self.path.pop();
         Ok(())
     }
 
     fn object(&mut self) -> Step {
-        let from = self.out.len();
-        let mut members: Vec<(String, Range<usize>)> = Vec::new();
-        self.enter(Segment::Index(0))?;
-        self.path.pop();
+        let from = self.written();
+        let mut members = Vec::new();
+        self.descend()?;
         self.at += 1;
         self.space();
         if self.peek() == Some(b'}') {
@@ -196,8 +224,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// A member, and where its value was written, counted from `from`.
-    fn member(&mut self, from: usize) -> Result<(String, Range<usize>), &'static str> {
+    fn member(&mut self, from: usize) -> Result<Member<'a>, &'static str> {
         self.space();
         if self.peek() != Some(b'"') {
             return Err("expected a member's name, in double quotes");
@@ -208,10 +235,10 @@ impl Scanner<'_> {
             return Err("expected `:` after a member's name");
         }
         self.at += 1;
-        self.enter(Segment::Key(key))?;
-        let start = self.out.len() - from;
+        self.path.push(Segment::Key(key));
+        let start = self.written() - from;
         self.value()?;
-        let end = self.out.len() - from;
+        let end = self.written() - from;
         match self.path.pop() {
             Some(Segment::Key(key)) => Ok((key, start..end)),
             _ => Err("expected a member"),
@@ -219,8 +246,7 @@ impl Scanner<'_> {
     }
 
     /// Writes an object's members again, in order.
-    fn sort(&mut self, from: usize, mut members: Vec<(String, Range<usize>)>) {
-        let values = self.out.split_off(from);
+    fn sort(&mut self, from: usize, mut members: Vec<Member<'a>>) {
         members.sort_by(|a, b| a.0.cmp(&b.0));
         for pair in members.windows(2) {
             if let [(first, _), (second, _)] = pair
@@ -230,17 +256,20 @@ impl Scanner<'_> {
                 self.flaw(pointer, "given more than once in the same object");
             }
         }
-        self.out.push(b'{');
+        let Some(out) = &mut self.out else {
+            return;
+        };
+        let values = out.split_off(from);
+        out.push(b'{');
         for (n, (key, value)) in members.into_iter().enumerate() {
             if n > 0 {
-                self.out.push(b',');
+                out.push(b',');
             }
-            text::write(&key, &mut self.out);
-            self.out.push(b':');
-            self.out
-                .extend_from_slice(values.get(value).unwrap_or_default());
+            text::write(&key, out);
+            out.push(b':');
+            out.extend_from_slice(values.get(value).unwrap_or_default());
         }
-        self.out.push(b'}');
+        out.push(b'}');
     }
 
     fn number(&mut self) -> Step {
@@ -253,12 +282,15 @@ impl Scanner<'_> {
         if !number.is_finite(&self.text[self.at - number.length..self.at]) {
             self.flaw(self.pointer(), "a number of this size has no value");
         }
-        number.write(&mut self.out);
+        if let Some(out) = &mut self.out {
+            number.write(out);
+        }
         Ok(())
     }
 
-    fn string(&mut self) -> Result<String, &'static str> {
-        let (text, length) = text::read(&self.text[self.at..]).map_err(|(length, message)| {
+    fn string(&mut self) -> Result<Cow<'a, str>, &'static str> {
+        let text = self.text;
+        let (text, length) = text::read(&text[self.at..]).map_err(|(length, message)| {
             self.at += length;
             message
         })?;
@@ -271,7 +303,7 @@ impl Scanner<'_> {
             return Err("expected a JSON value; words are `true`, `false` and `null`");
         }
         self.at += word.len();
-        self.out.extend_from_slice(word.as_bytes());
+        self.write(word.as_bytes());
         Ok(())
     }
 
@@ -297,7 +329,7 @@ impl Scanner<'_> {
     }
 
     fn pointer(&self) -> String {
-        let step = |segment: &Segment| match segment {
+        let step = |segment: &Segment<'_>| match segment {
             Segment::Key(key) => pointer_step(key),
             Segment::Index(index) => format!("/{index}"),
         };

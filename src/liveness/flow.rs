@@ -67,10 +67,10 @@ impl Flow {
         self.change(queue, |stream| stream.breaker = (state, error));
     }
 
-    /// A job was accepted.
-    pub fn accepted(&self, queue: &QueueName) {
-        self.metrics.accepted(queue);
-        self.change(queue, |stream| stream.passed.accepted += 1);
+    /// Jobs were accepted.
+    pub fn accepted(&self, queue: &QueueName, jobs: u64) {
+        self.metrics.accepted(queue, jobs);
+        self.change(queue, |stream| stream.passed.accepted += jobs);
     }
 
     /// A job came to its end, which is recorded.
@@ -197,9 +197,8 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         flow.works(&email, vec!["email.send".parse().unwrap()], 4);
-        for _ in 0..20 {
-            flow.accepted(&email);
-        }
+        flow.accepted(&email, 12);
+        flow.accepted(&email, 8);
         flow.finished(&email, JobId::new());
         assert_eq!(told(&flow, at(10)), (2.0, 0.1));
         assert_eq!(told(&flow, at(25)), (0.8, 0.04));

@@ -10,9 +10,11 @@ mod flow;
 mod heartbeat;
 mod observer;
 mod outage;
+mod pace;
 mod progress;
 
 pub use flow::Flow;
 pub use heartbeat::{Fate, Liveness};
 pub use observer::{Observer, SILENCE};
+pub use pace::Pace;
 pub use progress::Progress;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
 use crate::broker::{Broker, BrokerError};
-use crate::config::{BENCH_QUEUE, Queues, Secret};
+use crate::config::{BENCH_KIND, BENCH_QUEUE, Queues, Secret};
 use crate::intake::{Gate, GateError};
 use crate::job::{Kind, QueueName};
 use crate::liveness::Liveness;
@@ -130,7 +130,9 @@ pub(super) async fn announce(
     let kinds: Vec<(Kind, QueueName)> = registry
         .iter()
         .map(|(kind, entry)| (kind, queues.of_kind(kind).unwrap_or(&entry.queue)))
-        .filter(|(_, queue)| queue.as_str() != BENCH_QUEUE)
+        .filter(|(kind, queue)| {
+            queue.as_str() != BENCH_QUEUE && !kind.as_str().starts_with(BENCH_KIND)
+        })
         .map(|(kind, queue)| (kind.clone(), queue.clone()))
         .collect();
     while let Err(error) = store.announce_kinds(&kinds).await {

@@ -3,23 +3,30 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use super::{BATCH, LEASE, Relay};
 use crate::broker::{BrokerError, Lane, Source};
 use crate::config::QueueConfig;
 use crate::job::QueueName;
+use crate::liveness::Pace;
 use crate::store::StoreResult;
 
 /// How often each queue is checked.
 const EVERY: Duration = Duration::from_secs(5);
+/// And at least so often, however long that takes.
+const LONGEST: Duration = Duration::from_secs(15);
 /// An outbox older than this is behind: what is `queued` may simply not be published yet.
 const OUTBOX_BEHIND: Duration = Duration::from_secs(10);
 
 /// Publishes again what the broker has lost: a purged queue, a message dropped by an operator,
 /// a broker restored from an old disk.
 pub(super) async fn run(relay: Arc<Relay>) {
+    let (mut pace, mut rest) = (Pace::new(EVERY, LONGEST), EVERY);
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(rest).await;
+        rest = EVERY;
+        let mut looked = Duration::ZERO;
         match relay.store.outbox_age().await {
             Ok(Some(age)) if age > OUTBOX_BEHIND => continue,
             Ok(_) => {}
@@ -32,10 +39,13 @@ pub(super) async fn run(relay: Arc<Relay>) {
             let Ok(empty) = is_empty(&relay, queue).await else {
                 continue; // the broker is down: nothing can be told
             };
-            if let Err(error) = check(&relay, queue, config, empty).await {
-                relay.liveness.report("looking for lost messages", &error);
+            let began = Instant::now();
+            match check(&relay, queue, config, empty).await {
+                Ok(()) => looked += began.elapsed(),
+                Err(error) => relay.liveness.report("looking for lost messages", &error),
             }
         }
+        rest = pace.rest(looked);
     }
 }
 

@@ -75,7 +75,7 @@ where
         let (requests, mut arrivals) = mpsc::channel::<Request<Q, A>>(max * 4);
         tokio::spawn(async move {
             let mut arrived = Vec::with_capacity(max);
-            while arrivals.recv_many(&mut arrived, max).await > 0 {
+            while gather(&mut arrivals, &mut arrived, max).await > 0 {
                 let mut waiting = arrived.drain(..);
                 while let Some((asks, mut callers)) = parcel(&mut waiting, weigh, patience) {
                     let written = tokio::select! {
@@ -112,6 +112,26 @@ where
             .map_err(|_| StoreError::Stopping)?;
         answered.await.map_err(|_| StoreError::Stopping)?
     }
+}
+
+/// Waits for requests, and then for as long as tasks that could run at once bring more: callers who
+/// are woken by one write ask for their next one together, and the first of them must not go alone.
+async fn gather<T>(arrivals: &mut mpsc::Receiver<T>, arrived: &mut Vec<T>, max: usize) -> usize {
+    let mut count = arrivals.recv_many(arrived, max).await;
+    while count > 0 && count < max {
+        tokio::task::yield_now().await;
+        let before = count;
+        while count < max
+            && let Ok(next) = arrivals.try_recv()
+        {
+            arrived.push(next);
+            count += 1;
+        }
+        if count == before {
+            break;
+        }
+    }
+    count
 }
 
 /// Waits until no caller waits any more.

@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -37,12 +37,18 @@ pub struct Metrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfQueue {
-    queue: String,
+    queue: QueueName,
+}
+
+impl EncodeLabelValue for QueueName {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfRun {
-    queue: String,
+    queue: QueueName,
     outcome: &'static str,
 }
 
@@ -50,6 +56,12 @@ struct OfRun {
 struct OfState {
     queue: String,
     state: String,
+}
+
+/// What the store holds may be of a queue whose name is none here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfHeld {
+    queue: String,
 }
 
 /// Measures a run until it is dropped, however the run ends.
@@ -153,9 +165,9 @@ impl Metrics {
         );
     }
 
-    /// A job was accepted.
-    pub fn accepted(&self, queue: &QueueName) {
-        self.accepted.get_or_create(&of(queue)).inc();
+    /// Jobs were accepted.
+    pub fn accepted(&self, queue: &QueueName, jobs: u64) {
+        self.accepted.get_or_create(&of(queue)).inc_by(jobs);
     }
 
     /// This process runs so many jobs of the queue at once.
@@ -178,7 +190,7 @@ impl Metrics {
 
     /// What became of a job whose run ended here.
     pub fn outcome(&self, queue: &QueueName, outcome: &'static str) {
-        let queue = queue.to_string();
+        let queue = queue.clone();
         self.runs.get_or_create(&OfRun { queue, outcome }).inc();
     }
 
@@ -217,7 +229,7 @@ impl Metrics {
 
 fn register(registry: &mut Registry, holding: &Holding) {
     let jobs = Family::<OfState, Gauge<i64>>::default();
-    let oldest = Family::<OfQueue, Gauge<f64, AtomicU64>>::default();
+    let oldest = Family::<OfHeld, Gauge<f64, AtomicU64>>::default();
     for Held {
         queue,
         states,
@@ -230,7 +242,7 @@ fn register(registry: &mut Registry, holding: &Holding) {
             jobs.get_or_create(&OfState { queue, state }).set(count);
         }
         let queue = queue.clone();
-        oldest.get_or_create(&OfQueue { queue }).set(*oldest_ready);
+        oldest.get_or_create(&OfHeld { queue }).set(*oldest_ready);
     }
     registry.register(
         "jobs",
@@ -255,7 +267,7 @@ fn register(registry: &mut Registry, holding: &Holding) {
 
 fn of(queue: &QueueName) -> OfQueue {
     OfQueue {
-        queue: queue.to_string(),
+        queue: queue.clone(),
     }
 }
 
@@ -273,7 +285,7 @@ mod tests {
     fn everything_that_passed_is_told() {
         let metrics = Metrics::default();
         let email: QueueName = "email".parse().unwrap();
-        metrics.accepted(&email);
+        metrics.accepted(&email, 1);
         metrics.slots(&email, 64);
         let _still = metrics.run(&email);
         drop(metrics.run(&email));

@@ -2,13 +2,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::running::Running;
 use crate::job::{JobId, Transition};
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, Pace};
 use crate::store::{Record, Store, StoreResult};
 
 /// How often what the store says we own is compared with what we run.
 const EVERY: Duration = Duration::from_secs(3);
+/// And at least so often.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Hands back what this process owns but does not run: a claim committed and its answer was
 /// lost. Only what two looks in a row find, with no claim or outcome in flight, since a look is
@@ -19,8 +23,10 @@ pub(super) async fn reconcile(
     running: Arc<Running>,
 ) {
     let mut suspected = BTreeSet::new();
+    let (mut pace, mut rest) = (Pace::new(EVERY, LONGEST), EVERY);
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(rest).await;
+        let began = Instant::now();
         match look(&*store, &liveness, &running, &suspected).await {
             Ok(found) => suspected = found,
             Err(error) => {
@@ -28,6 +34,7 @@ pub(super) async fn reconcile(
                 liveness.report("comparing running jobs with the store", &error);
             }
         }
+        rest = pace.rest(began.elapsed());
     }
 }
 

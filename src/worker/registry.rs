@@ -23,7 +23,7 @@ type Builder =
 pub struct KindEntry {
     /// Where its jobs wait.
     pub queue: QueueName,
-    kind: &'static str,
+    kind: Kind,
     schema: fn() -> Schema,
     /// Made when it is first asked for: the command line rarely is.
     prepared: OnceLock<PayloadSchema>,
@@ -64,7 +64,7 @@ impl KindEntry {
     }
 
     fn prepared(&self) -> &PayloadSchema {
-        let prepare = || PayloadSchema::new(self.kind, (self.schema)());
+        let prepare = || PayloadSchema::new(self.kind.as_str(), (self.schema)());
         self.prepared.get_or_init(prepare)
     }
 }
@@ -99,9 +99,27 @@ impl Registry {
             + Sync
             + 'static,
     {
+        self.add_as::<J, B>(J::KIND, queue, build)
+    }
+
+    /// Adds a job under another name than its own.
+    pub(crate) fn add_as<J, B>(
+        &mut self,
+        kind: &str,
+        queue: &str,
+        build: B,
+    ) -> Result<(), NameError>
+    where
+        J: Job,
+        B: Fn(&WorkerSettings) -> Result<Arc<J::Context>, Vec<SettingError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let kind: Kind = kind.parse()?;
         let entry = KindEntry {
             queue: queue.parse()?,
-            kind: J::KIND,
+            kind: kind.clone(),
             schema: || schemars::schema_for!(J),
             prepared: OnceLock::new(),
             example: || serde_json::to_value(J::example()?).ok(),
@@ -116,7 +134,7 @@ impl Registry {
                 Ok(Arc::new(TypedHandler::<J> { context, door }))
             }),
         };
-        self.kinds.insert(J::KIND.parse()?, entry);
+        self.kinds.insert(kind, entry);
         Ok(())
     }
 
@@ -170,6 +188,12 @@ impl Registry {
     #[must_use]
     pub fn sums(&self) -> &[Sums] {
         &self.sums
+    }
+
+    /// The kind of that name, and the name.
+    #[must_use]
+    pub fn find(&self, kind: &str) -> Option<(&Kind, &KindEntry)> {
+        self.kinds.get_key_value(kind)
     }
 
     /// The kind of that name.
@@ -292,7 +316,11 @@ pub(crate) fn decode<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
     Ok(job)
 }
 
+/// What is wrong is looked for only where something is: keeping the path costs more than reading.
 fn read<J: Job>(payload: &[u8]) -> Result<J, Vec<Invalid>> {
+    if let Ok(job) = serde_json::from_slice(payload) {
+        return Ok(job);
+    }
     let mut reader = serde_json::Deserializer::from_slice(payload);
     let job: J = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| vec![super::pointer::invalid(&error)])?;

@@ -39,6 +39,9 @@ impl PayloadSchema {
             return Vec::new();
         };
         let mut found = Vec::new();
+        if validator.is_valid(payload) {
+            return found;
+        }
         for error in validator.iter_errors(payload) {
             self.tell(&error, &mut found);
             if found.len() >= MAX_ERRORS {

@@ -26,6 +26,16 @@ fn positive(figures: &Value, pointer: &str) {
     );
 }
 
+/// The figure is halfway between those of the two runs.
+fn between(figures: &Value, pointer: &str) {
+    let of = |value: &Value| value.pointer(pointer).and_then(Value::as_f64).unwrap();
+    let halfway = f64::midpoint(of(&figures["runs"][0]), of(&figures["runs"][1]));
+    assert!(
+        (of(figures) - halfway).abs() <= halfway / 1_000.0,
+        "{pointer}: {figures}"
+    );
+}
+
 async fn run(launch: Launch) -> (bool, String) {
     let mut program: Program = launch.start();
     let ended = program.wait_exit(PATIENCE).await;
@@ -47,7 +57,9 @@ async fn a_bench_measures_an_installation_and_leaves_it_as_it_was() {
     let submit = ["submit", "inventory.adjust", payload, "--delay", "1h"];
     assert!(run(launch(&submit)).await.0);
 
-    let figures = figures(launch(&SMALL)).await;
+    let several = ["--runs", "2", "--workers", "2", "--queues", "3"];
+    let arguments: Vec<&str> = SMALL.into_iter().chain(several).collect();
+    let figures = figures(launch(&arguments)).await;
     for figure in [
         "/enqueue_single/per_second",
         "/enqueue_batch/per_second",
@@ -68,8 +80,16 @@ async fn a_bench_measures_an_installation_and_leaves_it_as_it_was() {
     }
     assert_eq!(figures["at_once"]["jobs"], 1_000, "whole batches");
     assert_eq!(figures["started"]["count"], figures["accepted"]["count"]);
+    assert_eq!(figures["runs"].as_array().map(Vec::len), Some(2));
+    for part in ["at_once", "drain"] {
+        between(&figures, &format!("/{part}/per_second"));
+    }
+    between(&figures, "/limit/share");
+    let counted = |run: usize| figures["runs"][run]["started"]["count"].as_u64();
+    let all = counted(0).zip(counted(1)).map(|(one, two)| one + two);
+    assert_eq!(figures["started"]["count"].as_u64(), all, "of all runs");
 
-    let count = "SELECT count(*), count(*) FILTER (WHERE queue = 'bench') FROM longshore.job";
+    let count = "SELECT count(*), count(*) FILTER (WHERE queue LIKE 'bench%') FROM longshore.job";
     assert_eq!(postgres.psql_in("longshore", count).await, "1|0");
     let left = "SELECT count(*) FROM longshore.tombstone";
     assert_eq!(postgres.psql_in("longshore", left).await, "0");
@@ -135,6 +155,12 @@ async fn everything_that_is_wrong_is_told_at_once() {
         "0",
         "--payload",
         "7",
+        "--runs",
+        "0",
+        "--workers",
+        "65",
+        "--queues",
+        "51",
         "--kind",
         "email.sned",
         "--log",
@@ -144,7 +170,16 @@ async fn everything_that_is_wrong_is_told_at_once() {
     let ended = bench.wait_exit(PATIENCE).await;
     assert_eq!(ended.code(), Some(2));
     let told = bench.stderr();
-    for flag in ["--jobs", "--rate", "--payload", "--kind", "LONGSHORE_LOG"] {
+    let flags = [
+        "--jobs",
+        "--rate",
+        "--payload",
+        "--runs",
+        "--workers",
+        "--queues",
+        "--kind",
+    ];
+    for flag in flags.into_iter().chain(["LONGSHORE_LOG"]) {
         assert!(told.contains(flag), "{flag}: {told}");
     }
 }

@@ -254,6 +254,7 @@ impl Subscription {
                     answer(self.channel.basic_cancel(tag, BasicCancelOptions::default())).await?;
                 }
                 _ = self.settlements.recv_many(&mut settled, SETTLE_AT_ONCE) => {
+                    self.gather(&mut settled).await;
                     answer(self.unsettled.settle(&self.channel, settled.drain(..))).await?;
                 }
                 room = feed.deliveries.reserve(), if self.in_hand.is_some() => {
@@ -267,6 +268,19 @@ impl Subscription {
                 _ = look.tick() => if !self.channel.status().connected() {
                     return Ok(End::Lost("the channel was lost".to_owned()));
                 },
+            }
+        }
+    }
+
+    /// Adds what tasks that could run at once are about to settle: each frame of acknowledgements
+    /// is an entry in the log of the broker's queue, however many messages it is for.
+    async fn gather(&mut self, settled: &mut Vec<Settlement>) {
+        let mut before = 0;
+        while settled.len() > before && settled.len() < SETTLE_AT_ONCE {
+            before = settled.len();
+            tokio::task::yield_now().await;
+            while let Ok(next) = self.settlements.try_recv() {
+                settled.push(next);
             }
         }
     }

@@ -52,16 +52,17 @@ impl AmqpBroker {
             .map_err(|error: lapin::Error| unavailable(&error))
     }
 
-    /// Deletes a queue with its lanes and whatever they hold.
+    /// Deletes queues with their lanes and whatever they hold.
     ///
     /// # Errors
     /// When the broker cannot be reached or refuses.
-    pub async fn remove(&self, queue: &QueueName) -> Result<(), BrokerError> {
+    pub async fn remove(&self, queues: &[QueueName]) -> Result<(), BrokerError> {
         let link = self.connections.open().await?;
         let removed = async {
             let channel = answer(link.create_channel()).await?;
-            for lane in LANES {
-                let name = Source::new(queue.clone(), lane).to_string();
+            let each = |queue| LANES.into_iter().map(move |lane| (queue, lane));
+            for (queue, lane) in queues.iter().flat_map(each) {
+                let name = Source::new(QueueName::clone(queue), lane).to_string();
                 let all = QueueDeleteOptions::default();
                 answer(channel.queue_delete(name.into(), all)).await?;
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{CliError, Context, logging, signals};
-use crate::bench::{BenchError, Measure, Report, Role};
+use crate::bench::Role;
 use crate::store::Store;
 use plan::Plan;
 
@@ -29,6 +29,15 @@ pub(super) struct Args {
     /// Run this kind with its example as the payload; its effects are real
     #[arg(long, value_name = "KIND", default_value = "bench.noop")]
     kind: String,
+    /// Measure so often and print the medians, each share taken within its run
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    runs: String,
+    /// Processes that run the jobs
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    workers: String,
+    /// Queues that the jobs are spread over: bench, bench-2, …
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    queues: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,7 +52,7 @@ const PACED_FOR: Duration = Duration::from_secs(10);
 /// `longshore bench`
 pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     if let Some(role) = args.part {
-        return part::run(context, role, &args.kind).await;
+        return part::run(context, role, &args).await;
     }
     let plan = Plan::make(&context, &args).await?;
     logging::start(&plan.settings);
@@ -59,21 +68,22 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     };
     let shutdown = signals::listen()?;
     plan.clean().await?;
-    let mut report = plan.report().await?;
-    let measured = Box::pin(measure(&plan.measure, &mut report, &watch));
+    let head = plan.report().await?;
+    let measured = Box::pin(plan.measure.run(&head, &watch));
     let measured = shutdown.drain.run_until_cancelled(measured).await;
     bar.finish_and_clear();
     let cleaned = plan.clean().await;
     plan.close().await;
-    match measured {
+    let report = match measured {
         None => {
             return Err(CliError::message(
                 "interrupted; nothing of the bench is left",
             ));
         }
         Some(Err(error)) => return Err(CliError::failed(error)),
-        Some(Ok(())) => cleaned?,
-    }
+        Some(Ok(report)) => report,
+    };
+    cleaned?;
     if args.json {
         out.json(&report);
     } else {
@@ -82,24 +92,13 @@ pub(super) async fn run(context: Context, args: Args) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn measure(
-    measure: &Measure,
-    report: &mut Report,
-    watch: &(dyn Fn(&str, u64, u64) + Sync),
-) -> Result<(), BenchError> {
-    measure.run(report, watch).await
-}
-
 impl Plan {
     /// Nothing of a bench is left after this, also of one that was killed.
     async fn clean(&self) -> Result<(), CliError> {
         if let Some(subject) = &self.measure.subject {
-            subject
-                .broker
-                .remove(&subject.queue)
-                .await
-                .map_err(CliError::failed)?;
-            subject.store.erase(&subject.queue).await?;
+            let removed = subject.broker.remove(&subject.queues).await;
+            removed.map_err(CliError::failed)?;
+            subject.store.erase(&subject.queues).await?;
         }
         if let Some(folder) = &self.folder {
             match std::fs::remove_dir_all(folder) {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::plan::prepare;
+use super::Args;
+use super::plan::{prepare, queue_names};
 use crate::bench::{Meter, Role};
 use crate::cli::output::Output;
 use crate::cli::{CliError, Context, logging, open, signals};
-use crate::config::{BENCH_QUEUE, Need, Queues, Settings};
+use crate::config::{Need, Queues, Settings};
 use crate::intake::bind;
 use crate::job::QueueName;
 use crate::node::{Node, Plan, Shutdown, Work};
@@ -21,7 +22,7 @@ struct Up {
     address: std::net::SocketAddr,
 }
 
-pub(super) async fn run(mut context: Context, role: Role, kind: &str) -> Result<(), CliError> {
+pub(super) async fn run(mut context: Context, role: Role, args: &Args) -> Result<(), CliError> {
     let need = match role {
         Role::Intake => Need::Intake,
         Role::Worker => Need::Worker,
@@ -29,11 +30,13 @@ pub(super) async fn run(mut context: Context, role: Role, kind: &str) -> Result<
     };
     let (settings, queues) = context.configured(need)?;
     let meter = Meter::default();
-    let queues = prepare(queues, &mut context.registry, meter.clone(), kind)?;
+    // The bench itself has looked at it.
+    let names = queue_names(args.queues.parse().unwrap_or(1))?;
+    let queues = prepare(queues, &mut context.registry, &meter, &args.kind, &names)?;
     logging::start(&settings);
     let shutdown = signals::listen()?;
     let out = context.out;
-    let plan = plan(context, &settings, queues, role).await?;
+    let plan = plan(context, &settings, (queues, names), role).await?;
     let node = Node::start(plan, shutdown.clone()).await?;
     let mut ends = node.ends();
     let counting = meter.clone();
@@ -53,14 +56,9 @@ pub(super) async fn run(mut context: Context, role: Role, kind: &str) -> Result<
 async fn plan(
     context: Context,
     settings: &Settings,
-    queues: Queues,
+    (queues, names): (Queues, Vec<QueueName>),
     role: Role,
 ) -> Result<Plan, CliError> {
-    let names: Vec<QueueName> = queues
-        .names()
-        .filter(|name| name.as_str() == BENCH_QUEUE)
-        .cloned()
-        .collect();
     let queues = Arc::new(queues);
     let works = role != Role::Intake;
     let work = match works {
@@ -102,10 +100,14 @@ async fn plan(
 async fn obey(out: Output, meter: Meter, shutdown: Shutdown) {
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(order)) = orders.next_line().await {
-        if order == "reset" {
-            meter.reset();
+        match order.as_str() {
+            "timings" => out.json(&meter.timings()),
+            "reset" => {
+                meter.reset();
+                out.json(&meter.read());
+            }
+            _ => out.json(&meter.read()),
         }
-        out.json(&meter.read());
     }
     shutdown.drain.cancel();
 }

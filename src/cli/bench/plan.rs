@@ -5,22 +5,21 @@ use rand::RngExt;
 use url::Url;
 
 use super::{Args, PACED_FOR};
-use crate::bench::{Measure, Meter, Noop, Report, Subject};
+use crate::bench::{Measure, Meter, Noop, Report, Subject, kind, queue};
 use crate::broker::Broker;
 use crate::broker::amqp::AmqpBroker;
 use crate::cli::{CliError, Context};
-use crate::config::{
-    BENCH_QUEUE, BrokerUrl, DatabaseUrl, Need, QueueConfig, Queues, Secret, Settings,
-};
-use crate::job::{Kind, MAX_PAYLOAD, QueueName};
+use crate::config::{BrokerUrl, DatabaseUrl, Need, QueueConfig, Queues, Secret, Settings};
+use crate::job::{Kind, MAX_PAYLOAD, NameError, QueueName};
 use crate::store::postgres::PostgresStore;
 use crate::store::{Schema, Store};
 use crate::worker::{Job, Registry};
 
-/// Handlers of `bench.noop` at once: so many that none waits for a slot, as their ends are
-/// written in batches.
+/// Handlers of `bench.noop` at once, in all queues: so many that none waits for a slot, as their
+/// ends are written in batches. Twice as many are prefetched.
 const CONCURRENCY: u32 = 1_000;
-const PREFETCH: u16 = 2_000;
+/// The least of each of several queues.
+const LEAST: u32 = 64;
 /// Jobs of one batch.
 const BATCH: u64 = 500;
 const PAYLOAD: usize = 200;
@@ -39,6 +38,9 @@ struct Numbers {
     jobs: u64,
     payload: Option<usize>,
     rate: f64,
+    runs: usize,
+    workers: usize,
+    queues: usize,
 }
 
 impl Plan {
@@ -48,6 +50,18 @@ impl Plan {
         let need = if served { Need::Intake } else { Need::Dev };
         let mut wrong = Vec::new();
         let numbers = numbers(args, &mut wrong);
+        if !served && numbers.workers > 1 {
+            wrong.push(
+                "--workers: embedded, one process does everything; set DATABASE_URL and AMQP_URL"
+                    .to_owned(),
+            );
+        }
+        if numbers.queues > 1 && args.kind != Noop::KIND {
+            wrong.push(format!(
+                "--queues: only {} is of several queues",
+                Noop::KIND
+            ));
+        }
         let payload = payload(&context.registry, args, &mut wrong);
         let usage = (!wrong.is_empty()).then(|| CliError::wrong(&wrong));
         let (settings, _) = match (context.configured(need), usage) {
@@ -56,13 +70,9 @@ impl Plan {
             (Err(settings), Some(usage)) => return Err(usage.and(settings)),
         };
         let mut registry = Registry::default();
-        let queues = prepare(
-            context.queues()?,
-            &mut registry,
-            Meter::default(),
-            &args.kind,
-        )?;
-        drop((registry, queues));
+        let names = queue_names(numbers.queues)?;
+        let meter = Meter::default();
+        prepare(context.queues()?, &mut registry, &meter, &args.kind, &names)?;
         let key = key();
         let mut environment = context.settings.environment();
         environment.extend([
@@ -82,13 +92,16 @@ impl Plan {
             environment.push(("LONGSHORE_DATA_DIR", folder.display().to_string()));
         }
         let subject = match served {
-            true => Some(subject(&settings).await?),
+            true => Some(subject(&settings, names).await?),
             false => None,
         };
         let size = payload.as_ref().map(String::len);
         let measure = Measure {
             subject,
-            arguments: vec!["--kind".to_owned(), args.kind.clone()],
+            arguments: vec![
+                format!("--kind={}", args.kind),
+                format!("--queues={}", numbers.queues),
+            ],
             environment,
             key,
             kind: args.kind.clone(),
@@ -97,6 +110,9 @@ impl Plan {
             jobs: numbers.jobs.div_ceil(BATCH) * BATCH,
             rate: numbers.rate,
             paced_for: PACED_FOR,
+            workers: numbers.workers,
+            queues: numbers.queues,
+            runs: numbers.runs,
         };
         Ok(Self {
             settings,
@@ -115,13 +131,15 @@ impl Plan {
             None => ("SQLite".to_owned(), "embedded".to_owned()),
         };
         Ok(Report {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             debug_build: cfg!(debug_assertions),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             store,
             broker,
             kind: self.measure.kind.clone(),
             payload: self.measure.size,
+            workers: self.measure.workers,
+            queues: self.measure.queues,
             ..Report::default()
         })
     }
@@ -153,6 +171,14 @@ fn numbers(args: &Args, wrong: &mut Vec<String>) -> Numbers {
     let size = args.payload.as_ref();
     let payload = size.map(|text| whole("--payload", text, 10, most));
     let rate = whole("--rate", &args.rate, 1, 100_000);
+    let mut few = |flag: &str, text: &str, most: u64| {
+        usize::try_from(whole(flag, text, 1, most)).unwrap_or(1)
+    };
+    let (runs, workers, queues) = (
+        few("--runs", &args.runs, 1_000),
+        few("--workers", &args.workers, 64),
+        few("--queues", &args.queues, 50),
+    );
     if jobs.saturating_mul(payload.unwrap_or_default()) > 20_000_000_000 {
         wrong.push("--jobs, --payload: more than 20 GB of payloads".to_owned());
     }
@@ -160,6 +186,9 @@ fn numbers(args: &Args, wrong: &mut Vec<String>) -> Numbers {
         jobs,
         payload: payload.and_then(|bytes| usize::try_from(bytes).ok()),
         rate: rate as f64,
+        runs,
+        workers,
+        queues,
     }
 }
 
@@ -191,28 +220,50 @@ fn payload(registry: &Registry, args: &Args, wrong: &mut Vec<String>) -> Option<
     example.map(|example| example.to_string())
 }
 
-/// Adds the bench's kind and queue. A kind that is measured moves into that queue, with the
-/// settings of its own.
+/// The names of the bench's queues.
+pub(super) fn queue_names(count: usize) -> Result<Vec<QueueName>, CliError> {
+    let name = |number| queue(number).parse().map_err(|error| no_name(&error));
+    (0..count).map(name).collect()
+}
+
+fn no_name(error: &NameError) -> CliError {
+    CliError::usage(error.to_string())
+}
+
+/// Adds the bench's kinds and queues. A kind that is measured moves into the first of them, with
+/// the settings of its own.
 pub(super) fn prepare(
     mut queues: Queues,
     registry: &mut Registry,
-    meter: Meter,
+    meter: &Meter,
     measured: &str,
+    names: &[QueueName],
 ) -> Result<Queues, CliError> {
-    if queues.get(BENCH_QUEUE).is_some() {
-        let text =
-            format!("queues.toml has a queue `{BENCH_QUEUE}`, which is the bench's: rename it");
-        return Err(CliError::usage(text));
+    for (number, name) in names.iter().enumerate() {
+        if queues.get(name.as_str()).is_some() {
+            let text = format!("queues.toml has a queue `{name}`, which is the bench's: rename it");
+            return Err(CliError::usage(text));
+        }
+        let context = Arc::new(meter.clone());
+        let own = kind(Noop::KIND, number);
+        let added = registry.add_as::<Noop, _>(&own, name.as_str(), move |_| Ok(context.clone()));
+        added.map_err(|error| no_name(&error))?;
+        let kind: Kind = kind(measured, number)
+            .parse()
+            .map_err(|error| no_name(&error))?;
+        let share = u32::try_from(names.len()).map_or(1, |count| CONCURRENCY / count.max(1));
+        let bench = measured_queue(&mut queues, kind, share.max(LEAST));
+        queues.insert(name.clone(), bench);
     }
-    let name = |error: crate::job::NameError| CliError::usage(error.to_string());
-    let context = Arc::new(meter);
-    let added = registry.add::<Noop, _>(BENCH_QUEUE, move |_| Ok(context.clone()));
-    added.map_err(name)?;
-    let kind: Kind = measured.parse().map_err(name)?;
-    let bench = match queues.of_kind(&kind).cloned() {
+    Ok(queues)
+}
+
+/// Settings of the bench's queue for a kind, which leaves the queue that it was in.
+fn measured_queue(queues: &mut Queues, kind: Kind, concurrency: u32) -> QueueConfig {
+    match queues.of_kind(&kind).cloned() {
         None => QueueConfig {
-            concurrency: CONCURRENCY,
-            prefetch: PREFETCH,
+            concurrency,
+            prefetch: u16::try_from(concurrency * 2).unwrap_or(u16::MAX),
             ..QueueConfig::new(vec![kind])
         },
         Some(home) => {
@@ -229,15 +280,10 @@ pub(super) fn prepare(
             queue.kinds = vec![kind];
             queue
         }
-    };
-    queues.insert(BENCH_QUEUE.parse().map_err(name)?, bench);
-    Ok(queues)
+    }
 }
 
-async fn subject(settings: &Settings) -> Result<Subject, CliError> {
-    let queue: QueueName = BENCH_QUEUE
-        .parse()
-        .map_err(|error: crate::job::NameError| CliError::usage(error.to_string()))?;
+async fn subject(settings: &Settings, queues: Vec<QueueName>) -> Result<Subject, CliError> {
     let database = settings.database().map_err(|error| vec![error])?;
     let DatabaseUrl::Postgres(database) = database else {
         return Err(CliError::usage(
@@ -250,7 +296,7 @@ async fn subject(settings: &Settings) -> Result<Subject, CliError> {
         ));
     };
     let urls: Vec<String> = urls.iter().map(|url| url.expose().to_owned()).collect();
-    let broker = AmqpBroker::connect(&urls, std::slice::from_ref(&queue));
+    let broker = AmqpBroker::connect(&urls, &queues);
     let broker = broker.map_err(|error| CliError::usage(error.to_string()))?;
     let store = PostgresStore::connect(database.expose()).await?;
     match store.schema().await? {
@@ -260,14 +306,14 @@ async fn subject(settings: &Settings) -> Result<Subject, CliError> {
     let at_work = store.processes().await?;
     if at_work
         .iter()
-        .any(|process| process.queues.iter().any(|name| name == BENCH_QUEUE))
+        .any(|process| process.queues.iter().any(|name| *name == queue(0)))
     {
         return Err(CliError::message(
             "another bench is at work on this database",
         ));
     }
     Ok(Subject {
-        queue,
+        queues,
         store: Arc::new(store),
         broker: Arc::new(broker),
         store_at: place(database.expose(), 5432),

@@ -11,9 +11,29 @@ pub(super) fn report(out: Output, report: &Report) {
         processors,
         payload,
         kind,
+        workers,
+        queues,
         ..
     } = report;
     out.line(format!("longshore {version} · {store} · {broker} broker · {processors} processors · {kind}, {payload} bytes"));
+    let several = |count: usize, what: &str| match count {
+        0 | 1 => None,
+        count => Some(format!("{count} {what}")),
+    };
+    let told: Vec<String> = [
+        several(
+            report.runs.len(),
+            "runs: medians, and latencies of all of them",
+        ),
+        several(*workers, "workers"),
+        several(*queues, "queues"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !told.is_empty() {
+        out.line(told.join(" · "));
+    }
     rates(out, report);
     latencies(out, report);
     costs(out, report);

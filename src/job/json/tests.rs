@@ -156,6 +156,7 @@ proptest! {
 
     #[test]
     fn whatever_it_takes_is_json_to_others(text in "[\\[\\]{}:,\"\\\\ua0-9eE.+\\- tfn]{0,12}") {
+        prop_assert_eq!(check(text.as_bytes()).err(), canonical(text.as_bytes()).err());
         match (canonical(text.as_bytes()), serde_json::from_str::<Value>(&text)) {
             (Ok(_), Err(error)) => prop_assert!(false, "taken, but {error}: {text}"),
             (Err(JsonFlaw::Syntax { message, .. }), Ok(_)) => prop_assert!(false, "{message}: {text}"),
@@ -165,7 +166,7 @@ proptest! {
 
     #[test]
     fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        let _ = canonical(&bytes);
+        prop_assert_eq!(check(&bytes).err(), canonical(&bytes).err());
     }
 }
 

@@ -1,23 +1,32 @@
 //! Strings.
 
+use std::borrow::Cow;
+
+/// What is not written as it is. All of them are ASCII, so a text may be cut there.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..=0x1f)
+}
+
 /// Reads a string that begins with its quotation mark; how long it was, with both marks. An
 /// error says how far it reached.
-pub(super) fn read(text: &str) -> Result<(String, usize), (usize, &'static str)> {
-    let mut read = String::new();
+pub(super) fn read(text: &str) -> Result<(Cow<'_, str>, usize), (usize, &'static str)> {
+    let mut read = Cow::Borrowed("");
     let mut at = 1;
     loop {
         let rest = text.get(at..).unwrap_or_default();
         let plain = rest
-            .find(|c: char| matches!(c, '"' | '\\' | '\0'..='\u{1f}'))
+            .bytes()
+            .position(is_special)
             .ok_or((text.len(), "expected the end of a string"))?;
-        read.push_str(&rest[..plain]);
+        // Stays borrowed where there is but one piece.
+        read += &rest[..plain];
         at += plain;
         match rest.as_bytes().get(plain) {
             Some(b'"') => return Ok((read, at + 1)),
             Some(b'\\') => {
                 let (character, length) =
                     escape(&rest.as_bytes()[plain..]).map_err(|message| (at, message))?;
-                read.push(character);
+                read.to_mut().push(character);
                 at += length;
             }
             _ => return Err((at, "a control character in a string must be escaped")),
@@ -72,15 +81,18 @@ fn unit(bytes: &[u8]) -> Result<u32, &'static str> {
 /// Writes a string with the fewest escapes.
 pub(super) fn write(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for character in text.chars() {
-        match character {
-            '"' => out.extend_from_slice(br#"\""#),
-            '\\' => out.extend_from_slice(br"\\"),
-            '\0'..='\u{1f}' => {
-                out.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
-            }
-            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().copied().position(is_special) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        match special.first() {
+            Some(b'"') => out.extend_from_slice(br#"\""#),
+            Some(b'\\') => out.extend_from_slice(br"\\"),
+            Some(control) => out.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
+            None => {}
         }
+        rest = special.get(1..).unwrap_or_default();
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }

@@ -14,38 +14,30 @@ use crate::store::{Claim, ClaimRequest};
 /// How often a request is looked at again whose row became free after it was refused.
 const LOOKS: u32 = 3;
 
-/// Locks the process, then claims what is free, then locks and looks at the rows of the others.
+/// Claims what is free, then locks and looks at the rows of the others.
 ///
 /// The race with [`bury`](super::processes::bury) is decided by the process's row. If our
 /// `FOR KEY SHARE` comes first, the burial's `FOR UPDATE` waits for our commit, and its next
 /// statement sees our claims and rescues them. If the burial comes first, we wait for it and
 /// then find the process dead: PostgreSQL checks `state` again on the row's newest version. So
-/// no claim is committed for a process after the burial that should have rescued it. Locking
-/// in a statement of its own also means that the process comes before the rows in both, which
-/// therefore cannot deadlock.
+/// no claim is committed for a process after the burial that should have rescued it. The process
+/// is locked before any row in both, which therefore cannot deadlock.
 pub(super) async fn claim(
     tx: &mut PgConnection,
     process: ProcessId,
     requests: &[ClaimRequest],
 ) -> Result<Vec<Claim>, Fault> {
-    let alive =
-        sqlx::query("SELECT FROM longshore.process WHERE id = $1 AND state = 0 FOR KEY SHARE")
-            .bind(process.0)
-            .fetch_optional(&mut *tx)
-            .await?
-            .is_some();
     let mut answers = vec![Claim::Lost(None); requests.len()];
     let mut open: Vec<usize> = (0..requests.len()).collect();
-    if alive {
-        let mut won = win(tx, process, requests).await?;
-        open.retain(|n| match won.remove(&asked(&requests[*n])) {
-            Some(claimed) => {
-                answers[*n] = Claim::Won(claimed);
-                false
-            }
-            None => true,
-        });
-    }
+    let mut won = win(tx, process, requests).await?;
+    open.retain(|n| match won.remove(&asked(&requests[*n])) {
+        Some(claimed) => {
+            answers[*n] = Claim::Won(claimed);
+            false
+        }
+        None => true,
+    });
+    let alive = !open.is_empty() && lock_process(tx, process).await?;
     for _ in 0..LOOKS {
         if open.is_empty() {
             break;
@@ -71,7 +63,19 @@ fn asked(request: &ClaimRequest) -> (JobId, i32) {
     (request.id, request.dispatch)
 }
 
-/// Claims those that wait at the dispatch that is asked for: nearly always all of them.
+/// Whether the process may claim, which it then may until the transaction ends.
+async fn lock_process(tx: &mut PgConnection, process: ProcessId) -> Result<bool, Fault> {
+    let alive = "SELECT FROM longshore.process WHERE id = $1 AND state = 0 FOR KEY SHARE";
+    let found = sqlx::query(alive)
+        .bind(process.0)
+        .fetch_optional(tx)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Claims those that wait at the dispatch that is asked for: nearly always all of them. The
+/// process's row is locked on the way, before the first of theirs: whether there is one to lock is
+/// asked before a row is taken.
 ///
 /// Rows are locked in the order of the index, see [`HOT`](super::transaction::HOT). Only two
 /// batches that each have stale copies of what the other wins can wait for each other, and are
@@ -84,9 +88,11 @@ async fn win(
     let ids: Vec<Uuid> = requests.iter().map(|request| request.id.uuid()).collect();
     let dispatches: Vec<i32> = requests.iter().map(|request| request.dispatch).collect();
     let rows: Vec<Row> = sqlx::query_as(
-        "UPDATE longshore.live
+        "WITH alive AS MATERIALIZED (
+             SELECT FROM longshore.process WHERE id = $1 AND state = 0 FOR KEY SHARE)
+         UPDATE longshore.live
          SET state = 2, owner = $1, epoch = epoch + 1, started_at = now()
-         WHERE id = ANY ($2) AND state = 1
+         WHERE EXISTS (SELECT FROM alive) AND id = ANY ($2) AND state = 1
            AND ((id, dispatch) IN (SELECT * FROM unnest($2::uuid[], $3::integer[]))) IS TRUE
          RETURNING id, state, dispatch, epoch, owner, failures, recorded, crashes, max_attempts,
                    created_at, queued_at, now() AS now,

@@ -144,8 +144,17 @@ async fn write(
     Ok(Written { accepted, outbox })
 }
 
-/// The tally's row is locked last and by connection, so that the batches of one process do not
-/// wait for each other's commits.
+/// Which of its process's rows of the tally a batch counts in: one by connection, so that the
+/// batches of one process do not wait for each other's commits, and another one every 30 s, for an
+/// hour. While an idle transaction somewhere keeps what has died, a batch reads all versions of
+/// its row: so there are never more than half a minute has made, and not one for every batch since.
+macro_rules! slot {
+    () => {
+        "pg_backend_pid() % 16 + 16 * (extract(epoch FROM now())::bigint / 30 % 120)"
+    };
+}
+
+/// The tally's row is locked last.
 macro_rules! insert {
     ($on_conflict:literal) => {
         concat!(
@@ -180,7 +189,9 @@ boxed AS (
     RETURNING id),
 counted AS (
     INSERT INTO longshore.tally AS t (process, slot, accepted)
-    SELECT $11, pg_backend_pid() % 16, count(*) FROM entered HAVING count(*) > 0
+    SELECT $11, ",
+            slot!(),
+            ", count(*) FROM entered HAVING count(*) > 0
     ON CONFLICT (process, slot) DO UPDATE SET accepted = t.accepted + excluded.accepted)
 SELECT id, state, now(), (SELECT id FROM boxed) FROM entered"
         )
@@ -306,7 +317,8 @@ pub(super) async fn insert_dead(
 }
 
 /// Dispatch 0: no message of theirs is one that the store sent.
-const INSERT_DEAD: &str = "
+const INSERT_DEAD: &str = concat!(
+    "
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[],
                          $7::text[], $9::text[])
@@ -323,8 +335,11 @@ entered AS (
     FROM given JOIN new USING (id)
     RETURNING id)
 INSERT INTO longshore.tally AS t (process, slot, accepted)
-SELECT $8, pg_backend_pid() % 16, count(*) FROM entered HAVING count(*) > 0
-ON CONFLICT (process, slot) DO UPDATE SET accepted = t.accepted + excluded.accepted";
+SELECT $8, ",
+    slot!(),
+    ", count(*) FROM entered HAVING count(*) > 0
+ON CONFLICT (process, slot) DO UPDATE SET accepted = t.accepted + excluded.accepted"
+);
 
 #[cfg(test)]
 mod tests {

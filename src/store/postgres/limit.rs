@@ -90,16 +90,17 @@ impl PostgresStore {
         u64::try_from(lsn.ok()?).ok()
     }
 
-    /// Removes every job of a queue at once, finished or not, counted as pruned, with nothing
-    /// left to remember it by: only for a queue whose messages are gone, and that nobody works.
+    /// Removes every job of these queues at once, finished or not, counted as pruned, with nothing
+    /// left to remember it by: only for queues whose messages are gone, and that nobody works.
     ///
     /// # Errors
     /// When the database does not answer; what was removed by then stays removed and counted.
-    pub async fn erase(&self, queue: &QueueName) -> StoreResult<u64> {
+    pub async fn erase(&self, queues: &[QueueName]) -> StoreResult<u64> {
+        let queues: Vec<&str> = queues.iter().map(|queue| queue.as_str()).collect();
         let mut erased = 0;
         for table in [DONE, LIVE] {
             loop {
-                let gone = transact!(self.reads, COLD, |tx| erase(&mut tx, table, queue))?;
+                let gone = transact!(self.reads, COLD, |tx| erase(&mut tx, table, &queues))?;
                 erased += gone;
                 if gone == 0 {
                     break;
@@ -131,17 +132,14 @@ async fn written(tx: &mut PgConnection) -> Result<i64, Fault> {
     Ok(sqlx::query_scalar(lsn).fetch_one(tx).await?)
 }
 
-const DONE: &str = "SELECT id FROM longshore.done WHERE queue = $1 AND state IN (4, 5, 6)
+const DONE: &str = "SELECT id FROM longshore.done WHERE queue = ANY ($1) AND state IN (4, 5, 6)
     LIMIT $2 FOR UPDATE SKIP LOCKED";
-const LIVE: &str = "SELECT id FROM longshore.live WHERE queue = $1 LIMIT $2 FOR UPDATE SKIP LOCKED";
+const LIVE: &str = "SELECT id FROM longshore.live WHERE queue = ANY ($1)
+    LIMIT $2 FOR UPDATE SKIP LOCKED";
 
-async fn erase(
-    tx: &mut PgConnection,
-    table: &'static str,
-    queue: &QueueName,
-) -> Result<u64, Fault> {
+async fn erase(tx: &mut PgConnection, table: &'static str, queues: &[&str]) -> Result<u64, Fault> {
     let ids: Vec<Uuid> = sqlx::query_scalar(table)
-        .bind(queue.as_str())
+        .bind(queues)
         .bind(ERASE)
         .fetch_all(&mut *tx)
         .await?;
