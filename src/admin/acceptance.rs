@@ -17,6 +17,11 @@ const BATCH: usize = 500;
 /// waits when its intake dies between commit and publish.
 const LEASE: Duration = Duration::from_secs(5);
 
+/// How long a submission waits for its turn. What cannot be begun by then is refused, while its
+/// caller still listens: more is offered than the store can take, and a longer queue would only
+/// make every answer later.
+const TURN: Duration = Duration::from_secs(5);
+
 /// Whole batches that are written at the same time: each holds a connection for longer than a
 /// share of a group commit does.
 const WHOLE_BATCHES: usize = 2;
@@ -61,7 +66,7 @@ impl Acceptance {
             let (store, dispatcher, me) = (store.clone(), dispatcher.clone(), liveness.me());
             let flow = flow.clone();
             async move {
-                let room = dispatcher.reserve(batch.len()).await;
+                let room = dispatcher.reserve(batch.len(), bytes(&batch)).await;
                 let insertion = store.insert(me, &batch, lease(room.as_ref())).await?;
                 count(&flow, &batch, &insertion);
                 // From here on the jobs are accepted, whatever becomes of this process.
@@ -72,7 +77,7 @@ impl Acceptance {
             }
         };
         Self {
-            singly: GroupCommit::spawn_weighed(BATCH, weigh, write),
+            singly: GroupCommit::spawn_bounded(BATCH, weigh, TURN, write),
             whole,
         }
     }
@@ -80,7 +85,8 @@ impl Acceptance {
     /// Accepts a job. When it returns `Accepted` the job is committed.
     ///
     /// # Errors
-    /// The store's. After a transient one the job may or may not have been committed.
+    /// The store's; `Overloaded` when its turn did not come in time, and it was not begun. After
+    /// another transient one the job may or may not have been committed.
     pub async fn accept(&self, job: NewJob) -> StoreResult<Inserted> {
         self.singly.submit(job).await
     }
@@ -89,15 +95,17 @@ impl Acceptance {
     /// none of them.
     ///
     /// # Errors
-    /// The store's. After a transient one all of them or none may have been committed.
+    /// The store's; `Overloaded` when its turn did not come in time, and it was not begun. After
+    /// another transient one all of them or none may have been committed.
     pub async fn accept_all(
         &self,
         jobs: &[NewJob],
     ) -> StoreResult<Result<Vec<Inserted>, ReusedKeys>> {
         let whole = &self.whole;
-        let place = whole.places.acquire().await;
+        let place = tokio::time::timeout(TURN, whole.places.acquire()).await;
+        let place = place.map_err(|_| StoreError::Overloaded)?;
         let _place = place.map_err(|_| StoreError::Stopping)?;
-        let room = whole.dispatcher.reserve(jobs.len()).await;
+        let room = whole.dispatcher.reserve(jobs.len(), bytes(jobs)).await;
         let lease = lease(room.as_ref());
         let mut tries = 0;
         let answer = loop {
@@ -121,6 +129,11 @@ impl Acceptance {
             insertion.jobs
         }))
     }
+}
+
+/// Of payload.
+fn bytes(jobs: &[NewJob]) -> usize {
+    jobs.iter().map(|job| job.payload.len()).sum()
 }
 
 /// What this process has no room to publish, any relay may publish at once.

@@ -1,4 +1,7 @@
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -8,6 +11,7 @@ use schemars::JsonSchema;
 use schemars::json_schema;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::call::Call;
 use super::declaration::{Answer, Content, of};
@@ -21,6 +25,8 @@ use crate::store::{Inserted, JobFilter, Page, ReusedKeys};
 /// Largest body, in bytes. All of it is in memory several times over, and travels in one
 /// statement.
 const MAX_BODY: usize = 8 * 1024 * 1024;
+/// How long a batch waits for its turn to be read.
+const TURN: Duration = Duration::from_secs(5);
 /// Newline-delimited JSON.
 const LINES: &str = "application/x-ndjson";
 
@@ -57,6 +63,7 @@ pub(super) fn calls() -> Vec<Call<Intake>> {
                 problems::INVALID_IDEMPOTENCY_KEY,
                 problems::IDEMPOTENCY_KEY_REUSED,
                 problems::UNSTORABLE,
+                problems::OVERLOADED,
             ])
             .handler(submit),
     ]
@@ -104,6 +111,28 @@ async fn submit(
     Ok((StatusCode::ACCEPTED, Json(BatchAnswer { items })))
 }
 
+/// Bounds how many batches are read at the same time. Reading computes: with more of them than
+/// this machine has cores, each would only be slower, and everything else too. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Readers(Arc<Semaphore>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self(Arc::new(Semaphore::new(cores)))
+    }
+}
+
+impl Readers {
+    /// A turn to read.
+    async fn take(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        match tokio::time::timeout(TURN, self.0.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Problem::overloaded()),
+        }
+    }
+}
+
 /// A thousand checks, of which some fill in templates, take a while: on a thread of their own they
 /// hold up no other call, and no heartbeat.
 async fn read(
@@ -113,6 +142,7 @@ async fn read(
     owner: String,
 ) -> Result<Vec<NewJob>, Problem> {
     let (registry, queues) = (intake.registry.clone(), intake.queues.clone());
+    let _place = intake.readers.take().await?;
     let reading = move || read_batch(&body, form, &owner, &registry, &queues);
     match tokio::task::spawn_blocking(reading).await {
         Ok(jobs) => Ok(jobs?),

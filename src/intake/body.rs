@@ -19,6 +19,9 @@ const STALL: Duration = Duration::from_secs(10);
 /// connection, and what was read of it, for ever.
 const WHOLE: Duration = Duration::from_secs(60);
 
+/// How long a body that is not wanted is read.
+const DISCARDING: Duration = Duration::from_secs(2);
+
 /// A whole body of at most `limit` bytes.
 pub(super) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
@@ -49,6 +52,13 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
         return Err(Problem::new(problems::BODY_TOO_LARGE, detail));
     }
     Ok(kept)
+}
+
+/// Reads a body that is not wanted. A connection that is closed with something unread is reset,
+/// and the reset can overtake the answer.
+pub(super) async fn discard(body: Body) {
+    // What is longer, or slower, has to bear the reset.
+    let _ = tokio::time::timeout(DISCARDING, read(body, 0)).await;
 }
 
 /// A JSON body of at most `limit` bytes, read strictly into a type.

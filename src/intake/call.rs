@@ -21,13 +21,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::Problem;
 use super::declaration::{Answer, Content, Declaration, Parameter};
 use super::gate::Gate;
 use super::problem;
 use super::problems::{self, ProblemKind};
 use super::query;
 use super::room::Room;
+use super::{Problem, body};
 use crate::admin::Pulse;
 use crate::job::Scope;
 
@@ -199,13 +199,13 @@ async fn pass(guard: &Guard, scope: Option<Scope>, mut request: Request, next: N
     if let Some(scope) = scope {
         match guard.gate.admit(scope, request.headers()).await {
             Ok(caller) => request.extensions_mut().insert(caller),
-            Err(refused) => return refused.into_response(),
+            Err(refused) => return refuse(refused, request).await,
         };
     }
     let known: Vec<&str> = guard.declaration.query().collect();
     match query::read(request.uri().query(), &known) {
         Ok(pairs) => request.extensions_mut().insert(pairs),
-        Err(refused) => return refused.into_response(),
+        Err(refused) => return refuse(refused, request).await,
     };
     if guard.declaration.bodies.is_empty() {
         return next.run(request).await;
@@ -213,6 +213,11 @@ async fn pass(guard: &Guard, scope: Option<Scope>, mut request: Request, next: N
     match guard.room.take(request.headers()).await {
         // The place is kept until the handler is done with the body.
         Ok(_place) => next.run(request).await,
-        Err(refused) => refused.into_response(),
+        Err(refused) => refuse(refused, request).await,
     }
+}
+
+async fn refuse(refused: Problem, request: Request) -> Response {
+    body::discard(request.into_body()).await;
+    refused.into_response()
 }

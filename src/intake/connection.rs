@@ -46,26 +46,54 @@ pub(super) async fn serve(
         }
     });
     let io = TokioIo::new(Impatient::new(stream, limits.stall));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.headers)
-        .max_header_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(io, service);
+    let connection = protocol(limits).serve_connection(io, service);
     let mut connection = pin!(connection);
+    let mut leaving = false;
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
-            () = taking.seat.left() => return,
+            () = taking.cut() => return,
+            // Before its place is given away: what has come by now is read, and is answered.
+            // How it ended is the client's affair; what was asked for has been logged.
+            _ = connection.as_mut() => return,
+            () = seat.left(), if !leaving => {
+                if seat.is_idle() {
+                    return;
+                }
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            // How it ended is the client's affair; what was asked for has been logged.
-            _ = connection.as_mut() => return,
         }
     }
+}
+
+/// Answers one request and closes the connection; gives up what takes too long.
+pub(super) async fn serve_once(limits: Limits, stream: TcpStream, routes: Router) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: Request<Incoming>| {
+        routes.clone().oneshot(request.map(Body::new))
+    });
+    let io = TokioIo::new(Impatient::new(stream, limits.stall));
+    let connection = protocol(limits)
+        .keep_alive(false)
+        .serve_connection(io, service);
+    // How it ended is the client's affair.
+    let _ = tokio::time::timeout(limits.turning_away, connection).await;
+}
+
+fn protocol(limits: Limits) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_header_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    protocol
 }
 
 /// Whether a connection failed for a reason of its client's, not of this machine's.

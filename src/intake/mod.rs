@@ -34,6 +34,7 @@ use std::sync::Arc;
 use axum::Router;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use batch::Readers;
 pub use gate::{Gate, GateError};
 pub use health::{Readiness, health_routes};
 pub use metrics::{Scrape, Source, metrics_routes};
@@ -68,6 +69,8 @@ pub struct Intake {
     pub queues: Arc<Queues>,
     /// What those hold.
     pub depths: Arc<Depths>,
+    /// How many batches are read at once.
+    pub readers: Readers,
     /// Who may call.
     pub gate: Gate,
     /// What the API says of itself.

@@ -95,6 +95,9 @@ impl From<StoreError> for Problem {
             let detail = "the store refused a value of the request";
             return Self::new(problems::UNSTORABLE, detail);
         }
+        if error.is_overloaded() {
+            return Self::overloaded();
+        }
         tracing::warn!(error = &error as &dyn std::error::Error, "request failed");
         if error.is_full() {
             return Self::full();
@@ -110,6 +113,13 @@ impl Problem {
         let detail = "the store does not answer; what was sent was accepted only if its commit \
                       was under way: send it again, with the same Idempotency-Key if it had one";
         Self::new(problems::STORE_UNAVAILABLE, detail).retry_after(1)
+    }
+
+    /// More is to be stored than can be. Who is told has waited for 5 s, and would now again.
+    pub(super) fn overloaded() -> Self {
+        let detail = "more is offered than can be stored, and the turn of this did not come in \
+                      time; nothing of it was accepted: send it again";
+        Self::new(problems::OVERLOADED, detail).retry_after(5)
     }
 
     /// The store cannot write.

@@ -99,6 +99,8 @@ problems! {
     TOO_MANY_CONNECTIONS = "too_many_connections", SERVICE_UNAVAILABLE,
         "The intake answers as many requests as it can",
         "Every connection that this process serves is at work. Try again after `Retry-After` seconds.";
+    OVERLOADED = "overloaded", SERVICE_UNAVAILABLE, "More is offered than can be stored",
+        "Its turn to be stored did not come in time; nothing was accepted. Try again after `Retry-After` seconds.";
     STORE_UNAVAILABLE = "store_unavailable", SERVICE_UNAVAILABLE, "The store does not answer",
         "Nothing is known to be accepted. Try again after `Retry-After` seconds, with the same `Idempotency-Key`.";
     STARTING = "starting", SERVICE_UNAVAILABLE, "The intake is starting",

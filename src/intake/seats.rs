@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,7 +8,11 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(super) struct Seats {
     limit: usize,
+    /// A connection that has been idle for less is left alone: its request may be on its way,
+    /// or have arrived and not be read yet.
+    grace: Duration,
     taken: Mutex<Taken>,
+    cut: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -38,19 +42,25 @@ pub(super) struct Taking {
 pub(super) struct Busy(Arc<Seat>);
 
 impl Seats {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, grace: Duration) -> Self {
         Self {
             limit,
+            grace,
             taken: Mutex::default(),
+            cut: CancellationToken::new(),
         }
     }
 
     /// A place; if all are taken, that of the connection that has been idle longest, which has
-    /// to leave; `None` if none is idle.
+    /// to leave; `None` if none has been idle for long enough.
     pub(super) fn take(self: &Arc<Self>) -> Option<Taking> {
         let mut taken = lock(&self.taken);
         if taken.seats.len() >= self.limit {
-            let idle = |(number, seat): (&u64, &Arc<Seat>)| Some((seat.idle_since()?, *number));
+            let now = Instant::now();
+            let idle = |(number, seat): (&u64, &Arc<Seat>)| {
+                let since = seat.idle_since()?;
+                (now.saturating_duration_since(since) >= self.grace).then_some((since, *number))
+            };
             let (_, longest) = taken.seats.iter().filter_map(idle).min()?;
             if let Some(seat) = taken.seats.remove(&longest) {
                 seat.leave();
@@ -70,9 +80,16 @@ impl Seats {
         })
     }
 
-    /// Does something with every place that is taken.
-    pub(super) fn each(&self, act: impl Fn(&Seat)) {
-        lock(&self.taken).seats.values().for_each(|seat| act(seat));
+    /// Ends every connection, whatever is under way on it.
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
+    }
+}
+
+impl Taking {
+    /// Until the connection must end, whatever is under way on it.
+    pub(super) async fn cut(&self) {
+        self.seats.cut.cancelled().await;
     }
 }
 
@@ -83,14 +100,18 @@ impl Seat {
         Busy(self.clone())
     }
 
-    /// The connection must go, at once.
-    pub(super) fn leave(&self) {
+    /// The connection must go: at once, or, if a request has come meanwhile, after its answer.
+    fn leave(&self) {
         self.leave.cancel();
     }
 
     /// Until it must go.
     pub(super) async fn left(&self) {
         self.leave.cancelled().await;
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle_since().is_some()
     }
 
     fn idle_since(&self) -> Option<Instant> {
@@ -120,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_idle_makes_room_and_the_busy_stay() {
-        let seats = Arc::new(Seats::new(3));
+        let seats = Arc::new(Seats::new(3, Duration::ZERO));
         let taken: Vec<Taking> = (0..3).filter_map(|_| seats.take()).collect();
         let busy = taken[0].seat.busy();
         let fourth = seats.take().unwrap();
@@ -137,8 +158,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_just_come_is_not_thrown_out() {
+        let seats = Arc::new(Seats::new(2, Duration::from_secs(600)));
+        let taken: Vec<Taking> = (0..2).filter_map(|_| seats.take()).collect();
+        assert!(seats.take().is_none());
+        assert!(taken.iter().all(|taking| !taking.seat.leave.is_cancelled()));
+    }
+
+    #[tokio::test]
     async fn a_place_that_is_left_is_free() {
-        let seats = Arc::new(Seats::new(1));
+        let seats = Arc::new(Seats::new(1, Duration::ZERO));
         let first = seats.take().unwrap();
         let _busy = first.seat.busy();
         assert!(seats.take().is_none());

@@ -3,14 +3,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::io::AsyncWriteExt;
+use axum::body::Body;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection;
-use super::seats::{Seat, Seats};
-use super::{Problem, problems};
+use super::seats::Seats;
+use super::{Problem, body, problems};
 
 /// Open files that this process asks for; it works with fewer.
 const OPEN_FILES: u64 = 8192;
@@ -24,8 +25,15 @@ const NO_FILES: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Connections at once. One more takes the place of the one that has been idle longest, and
-    /// is refused when none is idle.
+    /// is turned away when none is idle.
     pub(super) connections: usize,
+    /// How long a connection is idle, at least, before its place is given to another.
+    pub(super) grace: Duration,
+    /// Connections that are being turned away at once. Further ones are not taken meanwhile:
+    /// they wait in the system's own queue.
+    pub(super) overflow: usize,
+    /// How long turning one away may take.
+    pub(super) turning_away: Duration,
     /// From the first moment that a request could be sent to its last header: a connection that
     /// is kept alive may be idle for as long.
     pub(super) headers: Duration,
@@ -39,6 +47,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            grace: Duration::from_secs(1),
+            overflow: 128,
+            turning_away: Duration::from_secs(3),
             headers: Duration::from_secs(30),
             stall: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -84,36 +95,46 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError { address, source })
 }
 
-/// Answers requests until `stop`, then lets those under way end.
-pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
+/// Answers requests until `stop`, then lets those under way end. With more connections than are
+/// served at once, only `health` of it is answered to the others: a process that is busy must
+/// not be taken for one that is dead.
+pub async fn serve(listener: TcpListener, routes: Router, health: Router, stop: CancellationToken) {
     let limits = Limits::default().within_open_files();
-    serve_within(limits, listener, routes, stop).await;
+    serve_within(limits, listener, routes, health, stop).await;
 }
 
 pub(super) async fn serve_within(
     limits: Limits,
     listener: TcpListener,
     routes: Router,
+    health: Router,
     stop: CancellationToken,
 ) {
-    let seats = Arc::new(Seats::new(limits.connections));
+    let seats = Arc::new(Seats::new(limits.connections, limits.grace));
+    let overflow = Arc::new(Semaphore::new(limits.overflow));
+    let health = health.fallback(turn_away);
     let connections = TaskTracker::new();
     while let Some(stream) = stop.run_until_cancelled(accept(&listener)).await {
-        match seats.take() {
-            Some(seat) => {
-                let served = connection::serve(limits, stream, routes.clone(), seat, stop.clone());
-                connections.spawn(served);
-            }
-            None => {
-                connections.spawn(refuse(stream));
-            }
+        if let Some(seat) = seats.take() {
+            let served = connection::serve(limits, stream, routes.clone(), seat, stop.clone());
+            connections.spawn(served);
+            continue;
         }
+        let place = overflow.clone().acquire_owned();
+        let Some(Ok(place)) = stop.run_until_cancelled(place).await else {
+            break;
+        };
+        let health = health.clone();
+        connections.spawn(async move {
+            connection::serve_once(limits, stream, health).await;
+            drop(place);
+        });
     }
     drop(listener);
     connections.close();
     let drained = tokio::time::timeout(limits.drain, connections.wait()).await;
     if drained.is_err() {
-        seats.each(Seat::leave);
+        seats.cut();
         tracing::warn!("requests were still under way when the process stopped");
     }
 }
@@ -136,22 +157,10 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// Every place is taken by a request that is under way.
-async fn refuse(mut stream: TcpStream) {
+async fn turn_away(unread: Body) -> Problem {
+    body::discard(unread).await;
     let detail = "every connection is at work; try again, or ask another intake";
-    let body = Problem::new(problems::TOO_MANY_CONNECTIONS, detail)
-        .body()
-        .to_string();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let told = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await
-    };
-    // Told as well as may be: a client that does not listen is not waited for.
-    let _ = tokio::time::timeout(NO_FILES, told).await;
+    Problem::new(problems::TOO_MANY_CONNECTIONS, detail).retry_after(1)
 }
 
 #[cfg(test)]

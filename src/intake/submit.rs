@@ -55,6 +55,7 @@ pub(super) fn calls() -> Vec<Call<Intake>> {
                 problems::IDEMPOTENCY_KEY_REUSED,
                 problems::JOB_REMOVED,
                 problems::UNSTORABLE,
+                problems::OVERLOADED,
             ])
             .handler(submit),
     ]

@@ -7,10 +7,14 @@ use tower::ServiceExt;
 
 use crate::intake::{self, Problem, Scrape, problems};
 
-/// Health and metrics, and the API once it is there.
-pub(super) fn front(scrape: Scrape, api: Option<Arc<OnceLock<Router>>>) -> Router {
+/// Health and metrics.
+pub(super) fn always(scrape: Scrape) -> Router {
     let health = intake::health_routes(scrape.readiness.clone());
-    let always = health.merge(intake::metrics_routes(scrape));
+    health.merge(intake::metrics_routes(scrape))
+}
+
+/// What is there always, and the API once it is there.
+pub(super) fn front(always: Router, api: Option<Arc<OnceLock<Router>>>) -> Router {
     let Some(api) = api else {
         return intake::finish(always);
     };

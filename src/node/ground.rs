@@ -7,7 +7,7 @@ use super::{Shutdown, Work};
 use crate::admin::{Acceptance, Pulse, Waiter};
 use crate::broker::Broker;
 use crate::config::Queues;
-use crate::intake::{Description, Gate, Intake, Readiness};
+use crate::intake::{Description, Gate, Intake, Readers, Readiness};
 use crate::liveness::{Flow, Liveness, Progress};
 use crate::relay::{Dispatcher, Relay};
 use crate::store::Store;
@@ -94,6 +94,7 @@ impl Ground {
             registry,
             queues: self.queues.clone(),
             depths: Arc::default(),
+            readers: Readers::default(),
             gate,
         }
     }

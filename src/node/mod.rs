@@ -24,7 +24,7 @@ use crate::liveness::{Flow, Progress};
 use crate::relay::Dispatcher;
 use crate::store::{JobFilter, NewProcess, Page, Role, Store, StoreError};
 use crate::worker::{Handlers, Isolation, Registry};
-use front::front;
+use front::{always, front};
 use ground::Ground;
 
 /// How long signing off may take when database or broker do not answer.
@@ -145,8 +145,9 @@ impl Node {
                 starting.then(|| "the intake is starting".to_owned())
             });
         }
-        let routes = front(scrape.clone(), plan.intake.then(|| api.clone()));
-        let serving = intake::serve(plan.listener, routes, shutdown.drain.clone());
+        let always = always(scrape.clone());
+        let routes = front(always.clone(), plan.intake.then(|| api.clone()));
+        let serving = intake::serve(plan.listener, routes, always, shutdown.drain.clone());
         let server = tokio::spawn(serving);
 
         let stop = &shutdown.drain;

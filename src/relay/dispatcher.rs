@@ -10,6 +10,9 @@ use crate::store::{OutboxEntry, OutboxId, Store};
 /// Messages that are published at once: enough to keep the broker busy, and few enough to be
 /// confirmed well within the lease of their entries. A larger entry counts as so many.
 const IN_FLIGHT: u32 = 8_000;
+/// Bytes of payload that a message in flight has on average at most: 62 MiB of them together. An
+/// entry of larger ones counts as more messages.
+const MESSAGE: usize = 8 * 1024;
 /// How long an insert waits for the broker to catch up with those before it. Acceptance slows down
 /// to the broker's pace instead of leaving more and more to the relays, which read every message from
 /// the store again.
@@ -41,19 +44,23 @@ impl Dispatcher {
 
     /// Publishes an entry in the background; waits while too much is in flight.
     pub async fn dispatch(&self, entry: OutboxEntry) {
-        let weight = weight(entry.publications.len());
+        let weight = weight_of(&entry);
         if let Ok(place) = self.room.clone().acquire_many_owned(weight).await {
             self.publish(entry, place);
         }
     }
 
-    /// Room for so many messages that are about to be committed. None when there is none soon, or
-    /// nothing can be published now: whoever accepts jobs never waits for a broker that is down.
-    pub async fn reserve(&self, messages: usize) -> Option<Reservation> {
+    /// Room for so many messages, with so many bytes of payload together, that are about to be
+    /// committed. None when there is none soon, or nothing can be published now: whoever accepts
+    /// jobs never waits for a broker that is down.
+    pub async fn reserve(&self, messages: usize, bytes: usize) -> Option<Reservation> {
         if !self.broker.accepts() {
             return None;
         }
-        let taking = self.room.clone().acquire_many_owned(weight(messages));
+        let taking = self
+            .room
+            .clone()
+            .acquire_many_owned(weight(messages, bytes));
         let place = tokio::time::timeout(CATCH_UP, taking).await.ok()?.ok()?;
         Some(Reservation(place))
     }
@@ -87,8 +94,15 @@ impl Dispatcher {
 #[derive(Debug)]
 pub struct Reservation(OwnedSemaphorePermit);
 
-fn weight(messages: usize) -> u32 {
-    u32::try_from(messages).map_or(IN_FLIGHT, |messages| messages.clamp(1, IN_FLIGHT))
+fn weight_of(entry: &OutboxEntry) -> u32 {
+    let payloads = entry.publications.iter();
+    let bytes = payloads.map(|message| message.payload.len()).sum();
+    weight(entry.publications.len(), bytes)
+}
+
+fn weight(messages: usize, bytes: usize) -> u32 {
+    let counted = messages.max(bytes / MESSAGE);
+    u32::try_from(counted).map_or(IN_FLIGHT, |counted| counted.clamp(1, IN_FLIGHT))
 }
 
 /// Why an entry is to be published again.

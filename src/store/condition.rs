@@ -66,7 +66,7 @@ impl StoreError {
                 "start it, or correct host and port in DATABASE_URL (and see the firewall between)"
             }
             Self::Full(_) => "make room on the disk of the database (or raise the limit or quota)",
-            Self::Contention(_) => "try again",
+            Self::Contention(_) | Self::Overloaded => "try again",
             Self::File { .. } => {
                 "give this user the right to write there, or choose another folder with \
                  LONGSHORE_DATA_DIR"

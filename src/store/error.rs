@@ -16,6 +16,10 @@ pub enum StoreError {
     /// committed.
     #[error("the database has no room left: {0}")]
     Full(sqlx::Error),
+    /// More is asked for than can be written: its turn did not come in time. Nothing of it was
+    /// written.
+    #[error("more is to be written than the database can take; its turn did not come in time")]
+    Overloaded,
     /// A deadlock or serialization failure. Nothing was committed; the same call may work now.
     #[error("the database was busy with a conflicting transaction: {0}")]
     Contention(sqlx::Error),
@@ -52,7 +56,7 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Full(_) | Self::Contention(_) => true,
+            Self::Unavailable(_) | Self::Full(_) | Self::Contention(_) | Self::Overloaded => true,
             Self::Shared(inner) => inner.is_transient(),
             _ => false,
         }
@@ -75,6 +79,16 @@ impl StoreError {
         match self {
             Self::Full(_) => true,
             Self::Shared(inner) => inner.is_full(),
+            _ => false,
+        }
+    }
+
+    /// True when there was too much to do, and nothing was begun.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        match self {
+            Self::Overloaded => true,
+            Self::Shared(inner) => inner.is_overloaded(),
             _ => false,
         }
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{StoreError, StoreResult};
 
@@ -15,6 +16,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 struct Request<Q, A> {
     ask: Q,
+    since: Instant,
     answer: oneshot::Sender<StoreResult<A>>,
 }
 
@@ -22,7 +24,9 @@ struct Request<Q, A> {
 /// goes into the next one. No timer delays a lone request.
 ///
 /// A batch that is refused for its data is bisected, so that one bad row never holds the
-/// others. The queue in front is bounded: a caller waits when the store is slow.
+/// others. The queue in front is bounded: a caller waits when the store is slow, and where its
+/// patience is bounded too, it is refused when its turn comes too late. Only what is not begun is:
+/// a refusal is certain.
 ///
 /// What nobody waits for any more when its turn comes is not written, and a write that every
 /// caller has left is dropped: whoever gave up has told that it did not happen, or that nobody
@@ -52,12 +56,18 @@ where
         W: Fn(Arc<[Q]>) -> F + Send + Sync + 'static,
         F: Future<Output = StoreResult<Vec<A>>> + Send,
     {
-        Self::spawn_weighed(max, |_| 0, write)
+        Self::spawn_bounded(max, |_| 0, Duration::MAX, write)
     }
 
-    /// As [`GroupCommit::spawn`], where a batch also ends once its requests weigh
-    /// 4 MiB together by `weigh`.
-    pub fn spawn_weighed<W, F>(max: usize, weigh: fn(&Q) -> usize, write: W) -> Self
+    /// As [`GroupCommit::spawn`], where a batch also ends once its requests weigh 4 MiB together
+    /// by `weigh`, and a request that has waited for longer than `patience` is answered
+    /// [`StoreError::Overloaded`] instead of being written.
+    pub fn spawn_bounded<W, F>(
+        max: usize,
+        weigh: fn(&Q) -> usize,
+        patience: Duration,
+        write: W,
+    ) -> Self
     where
         W: Fn(Arc<[Q]>) -> F + Send + Sync + 'static,
         F: Future<Output = StoreResult<Vec<A>>> + Send,
@@ -66,19 +76,17 @@ where
         tokio::spawn(async move {
             let mut arrived = Vec::with_capacity(max);
             while gather(&mut arrivals, &mut arrived, max).await > 0 {
-                let (asks, mut callers): (Vec<Q>, Vec<_>) = arrived
-                    .drain(..)
-                    .filter(|request| !request.answer.is_closed())
-                    .map(|request| (request.ask, request.answer))
-                    .unzip();
-                let written = tokio::select! {
-                    biased;
-                    written = write_all(&write, parcels(asks, weigh)) => written,
-                    () = all_left(&mut callers) => continue,
-                };
-                for (answer, caller) in written.into_iter().zip(callers) {
-                    // Nobody waits any more: the caller was cancelled. The write stands.
-                    let _ = caller.send(answer);
+                let mut waiting = arrived.drain(..);
+                while let Some((asks, mut callers)) = parcel(&mut waiting, weigh, patience) {
+                    let written = tokio::select! {
+                        biased;
+                        written = write_all(&write, asks) => written,
+                        () = all_left(&mut callers) => continue,
+                    };
+                    for (answer, caller) in written.into_iter().zip(callers) {
+                        // Nobody waits any more: the caller was cancelled. The write stands.
+                        let _ = caller.send(answer);
+                    }
                 }
             }
         });
@@ -89,12 +97,17 @@ where
     ///
     /// # Errors
     /// What the store answered for the batch, or for this request alone if it is the reason;
-    /// [`StoreError::Stopping`] when the writing task is gone. When the caller is dropped while
+    /// [`StoreError::Overloaded`] when its turn came too late; [`StoreError::Stopping`] when the
+    /// writing task is gone. When the caller is dropped while
     /// waiting, the request may still be written.
     pub async fn submit(&self, ask: Q) -> StoreResult<A> {
         let (answer, answered) = oneshot::channel();
         self.requests
-            .send(Request { ask, answer })
+            .send(Request {
+                ask,
+                since: Instant::now(),
+                answer,
+            })
             .await
             .map_err(|_| StoreError::Stopping)?;
         answered.await.map_err(|_| StoreError::Stopping)?
@@ -128,34 +141,44 @@ async fn all_left<A>(callers: &mut [oneshot::Sender<StoreResult<A>>]) {
     }
 }
 
-/// Splits what arrived into batches of a bounded weight, the last one first.
-fn parcels<Q: Clone>(asks: Vec<Q>, weigh: fn(&Q) -> usize) -> Vec<Arc<[Q]>> {
-    let mut parcels = Vec::new();
-    let (mut parcel, mut weight) = (Vec::new(), 0);
-    for ask in asks {
-        weight += weigh(&ask);
-        parcel.push(ask);
+/// Those whose answers one write gives.
+type Callers<A> = Vec<oneshot::Sender<StoreResult<A>>>;
+
+/// The next batch of a bounded weight, without those that nobody waits for, and those that have
+/// waited too long, who are told; `None` when nothing is left.
+fn parcel<Q, A>(
+    waiting: &mut impl Iterator<Item = Request<Q, A>>,
+    weigh: fn(&Q) -> usize,
+    patience: Duration,
+) -> Option<(Arc<[Q]>, Callers<A>)> {
+    let (mut asks, mut callers, mut weight) = (Vec::new(), Vec::new(), 0);
+    for request in waiting {
+        if request.answer.is_closed() {
+            continue;
+        }
+        if request.since.elapsed() > patience {
+            let _ = request.answer.send(Err(StoreError::Overloaded));
+            continue;
+        }
+        weight += weigh(&request.ask);
+        asks.push(request.ask);
+        callers.push(request.answer);
         if weight >= MAX_BYTES {
-            parcels.push(std::mem::take(&mut parcel).into());
-            weight = 0;
+            break;
         }
     }
-    if !parcel.is_empty() {
-        parcels.push(parcel.into());
-    }
-    parcels.reverse();
-    parcels
+    (!asks.is_empty()).then(|| (asks.into(), callers))
 }
 
-/// Answers in order. `pending` holds the batches to write, the next one last; bisecting puts
-/// back two halves in order.
-async fn write_all<Q, A, W, F>(write: &W, mut pending: Vec<Arc<[Q]>>) -> Vec<StoreResult<A>>
+/// Answers in order. Bisecting puts back two halves in order, the next one last.
+async fn write_all<Q, A, W, F>(write: &W, batch: Arc<[Q]>) -> Vec<StoreResult<A>>
 where
     Q: Clone,
     W: Fn(Arc<[Q]>) -> F,
     F: Future<Output = StoreResult<Vec<A>>>,
 {
     let mut answers = Vec::new();
+    let mut pending = vec![batch];
     while let Some(batch) = pending.pop() {
         match write_patiently(write, &batch).await {
             Ok(written) => answers.extend(written.into_iter().map(Ok)),
@@ -260,12 +283,13 @@ mod tests {
         let heaviest = Arc::new(Mutex::new(0));
         let seen = heaviest.clone();
         let weigh = |bytes: &usize| *bytes;
-        let commit = GroupCommit::spawn_weighed(64, weigh, move |batch: Arc<[usize]>| {
-            let weight: usize = batch.iter().sum();
-            let mut heaviest = seen.lock().unwrap();
-            *heaviest = weight.max(*heaviest);
-            async move { Ok(batch.to_vec()) }
-        });
+        let commit =
+            GroupCommit::spawn_bounded(64, weigh, Duration::MAX, move |batch: Arc<[usize]>| {
+                let weight: usize = batch.iter().sum();
+                let mut heaviest = seen.lock().unwrap();
+                *heaviest = weight.max(*heaviest);
+                async move { Ok(batch.to_vec()) }
+            });
         let asks: Vec<usize> = (0..64).map(|n| n * MAX_BYTES / 64).collect();
         let answers = futures::future::join_all(asks.iter().map(|n| commit.submit(*n))).await;
         for (ask, answer) in asks.iter().zip(answers) {
@@ -313,6 +337,34 @@ mod tests {
         assert!(hanging.is_err() && given_up.is_err());
         assert_eq!(waiting.unwrap(), 4);
         assert_eq!(*written.lock().unwrap(), [2, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_too_long_is_refused_and_never_written() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let seen = written.clone();
+        let patience = Duration::from_secs(5);
+        // Two a batch by weight, and each batch takes longer than half of the patience.
+        let weigh = |_: &i32| MAX_BYTES / 2;
+        let commit = GroupCommit::spawn_bounded(8, weigh, patience, move |batch: Arc<[i32]>| {
+            let seen = seen.clone();
+            async move {
+                tokio::time::sleep(patience * 2 / 3).await;
+                seen.lock().unwrap().extend_from_slice(&batch);
+                Ok(batch.to_vec())
+            }
+        });
+        let answers = futures::future::join_all((0..40).map(|n| commit.submit(n))).await;
+        let mut accepted = Vec::new();
+        for answer in answers {
+            match answer {
+                Ok(n) => accepted.push(n),
+                Err(error) => assert!(matches!(error, StoreError::Overloaded), "{error}"),
+            }
+        }
+        assert_eq!(accepted, [0, 1, 2, 3], "begun in time");
+        assert_eq!(*written.lock().unwrap(), accepted);
+        assert_eq!(commit.submit(99).await.unwrap(), 99, "it goes on");
     }
 
     #[tokio::test]

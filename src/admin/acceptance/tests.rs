@@ -16,7 +16,7 @@ async fn left_to_relays(has_room: bool) -> usize {
     let dispatcher = Dispatcher::start(store.clone(), broker, liveness.clone());
     let _all = match has_room {
         true => None,
-        false => dispatcher.reserve(usize::MAX).await,
+        false => dispatcher.reserve(usize::MAX, 0).await,
     };
     let acceptance = Acceptance::start(store.clone(), liveness, dispatcher, Arc::default());
     let job = || NewJob::new("email.send".parse().unwrap(), queue.clone(), "{}");

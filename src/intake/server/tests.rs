@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
@@ -13,6 +13,9 @@ const LONG: Duration = Duration::from_secs(600);
 
 const PATIENT: Limits = Limits {
     connections: 64,
+    grace: Duration::ZERO,
+    overflow: 4,
+    turning_away: LONG,
     headers: LONG,
     stall: LONG,
     drain: LONG,
@@ -24,6 +27,7 @@ async fn answer(request: Request) -> Response {
             tokio::time::sleep(SHORT).await;
             "late".into_response()
         }
+        "/never" => std::future::pending().await,
         "/big" => vec![0_u8; 64 << 20].into_response(),
         "/echo" => match axum::body::to_bytes(request.into_body(), 100).await {
             Ok(body) => body.into_response(),
@@ -44,8 +48,10 @@ impl Server {
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let routes = Router::new().fallback(answer);
-        let task = tokio::spawn(serve_within(limits, listener, routes, stop.clone()));
+        let health = Router::new().route("/healthz", axum::routing::get(async || "well"));
+        let routes = health.clone().fallback(answer);
+        let serving = serve_within(limits, listener, routes, health, stop.clone());
+        let task = tokio::spawn(serving);
         Self {
             address,
             stop,
@@ -167,22 +173,82 @@ async fn the_longest_idle_connection_makes_room_for_a_new_one() {
     assert!(until(&mut idle[1], "yes").await.contains("200 OK"));
 }
 
+/// Two places, and who asks for `/never` keeps one.
+const FEW: Limits = Limits {
+    connections: 2,
+    grace: LONG,
+    ..PATIENT
+};
+
 #[tokio::test]
 async fn with_every_place_at_work_a_new_connection_is_told_to_come_back() {
+    let server = Server::start(FEW).await;
+    let _busy = [server.asked("/never").await, server.asked("/never").await];
+    // More than are turned away at once.
+    for _ in 0..FEW.overflow * 2 {
+        let mut third = server.asked("/").await;
+        let answer = ended(&mut third).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("retry-after: 1") && answer.contains("too_many_connections"));
+    }
+    let mut probe = server.asked("/healthz").await;
+    let answer = ended(&mut probe).await;
+    assert!(
+        answer.contains("200 OK") && answer.ends_with("well"),
+        "{answer}"
+    );
+}
+
+/// What is unread when a connection closes makes the closing a reset, which overtakes the answer.
+#[tokio::test]
+async fn who_is_turned_away_reads_the_answer_however_much_was_sent() {
+    let server = Server::start(FEW).await;
+    let _busy = [server.asked("/never").await, server.asked("/never").await];
+    let mut stream = server.connect().await;
+    let body = vec![b'x'; 8 << 20];
+    let length = body.len();
+    let head = format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    let answer = ended(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+#[tokio::test]
+async fn who_has_just_come_keeps_the_place_until_the_request_is_read() {
+    let server = Server::start(FEW).await;
+    let mut first = [server.connect().await, server.connect().await];
+    let mut third = server.asked("/").await;
+    assert!(ended(&mut third).await.starts_with("HTTP/1.1 503 "));
+    for stream in &mut first {
+        let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert!(until(stream, "yes").await.contains("200 OK"));
+    }
+}
+
+/// A connection that was idle for long, and whose request comes at the moment at which its place
+/// is given to another.
+#[tokio::test]
+async fn what_has_come_before_the_place_is_given_away_is_answered() {
     let limits = Limits {
-        connections: 2,
+        connections: 1,
         ..PATIENT
     };
     let server = Server::start(limits).await;
-    let mut busy = [server.asked("/slow").await, server.asked("/slow").await];
-    // Taken for idle until the request is read.
-    tokio::time::sleep(SHORT / 3).await;
-    let mut third = server.connect().await;
-    let answer = ended(&mut third).await;
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("retry-after: 1") && answer.contains("too_many_connections"));
-    for stream in &mut busy {
-        assert!(until(stream, "late").await.contains("200 OK"));
+    for _ in 0..3 {
+        let mut idle = server.asked("/").await;
+        assert!(until(&mut idle, "yes").await.contains("200 OK"));
+        // Both at once for the server, which has this one thread: first the one that wants the
+        // place.
+        let newcomer = std::net::TcpStream::connect(server.address).unwrap();
+        let mut sender = idle.into_std().unwrap();
+        let request = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+        std::io::Write::write_all(&mut sender, request.as_bytes()).unwrap();
+        let mut idle = TcpStream::from_std(sender).unwrap();
+        let answer = until(&mut idle, "late").await;
+        assert!(answer.contains("200 OK"), "{answer}");
+        drop((idle, newcomer));
     }
 }
 

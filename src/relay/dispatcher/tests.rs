@@ -61,10 +61,15 @@ fn dispatcher(accepts: bool) -> Dispatcher {
 }
 
 fn entry(messages: usize) -> OutboxEntry {
+    entry_of(messages, 2)
+}
+
+/// With payloads of so many bytes.
+fn entry_of(messages: usize, bytes: usize) -> OutboxEntry {
     let job = NewJob::new(
         "bench.noop".parse().unwrap(),
         "bench".parse().unwrap(),
-        "{}",
+        vec![b' '; bytes],
     );
     OutboxEntry {
         id: OutboxId(1),
@@ -77,24 +82,49 @@ fn entry(messages: usize) -> OutboxEntry {
 async fn many_small_entries_are_in_flight_together() {
     let dispatcher = dispatcher(true);
     for _ in 0..40 {
-        let room = dispatcher.reserve(100).await.unwrap();
+        let room = dispatcher.reserve(100, 0).await.unwrap();
         dispatcher.dispatch_reserved(entry(100), room);
     }
     assert_eq!(dispatcher.room.available_permits(), 4_000);
 }
 
+/// A broker that confirms nothing must not fill the memory with what it is sent.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_is_bounded_in_bytes_too() {
+    const MIB: usize = 1024 * 1024;
+    let dispatcher = dispatcher(true);
+    let mut held = 0;
+    for turn in 0..1_000 {
+        // As acceptance does it, and as a relay does, which waits for room.
+        let entry = entry_of(4, MIB);
+        let free = dispatcher.room.available_permits();
+        if turn % 2 == 0 {
+            if let Some(room) = dispatcher.reserve(4, 4 * MIB).await {
+                dispatcher.dispatch_reserved(entry, room);
+            }
+        } else {
+            let _ = tokio::time::timeout(CATCH_UP, dispatcher.dispatch(entry)).await;
+        }
+        held += usize::from(dispatcher.room.available_permits() < free) * 4;
+    }
+    assert!(
+        (40..=IN_FLIGHT as usize * MESSAGE / MIB).contains(&held),
+        "{held} MiB"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_lags_is_waited_for_and_not_for_long() {
     let dispatcher = dispatcher(true);
-    let all = dispatcher.reserve(1_000_000).await;
+    let all = dispatcher.reserve(1_000_000, 0).await;
     assert!(all.is_some(), "a larger entry than there is room for");
-    assert!(dispatcher.reserve(1).await.is_none());
+    assert!(dispatcher.reserve(1, 0).await.is_none());
     let (freed, waited) = tokio::join!(
         async {
             tokio::time::sleep(CATCH_UP / 2).await;
             drop(all);
         },
-        dispatcher.reserve(1),
+        dispatcher.reserve(1, 0),
     );
     let () = freed;
     assert!(waited.is_some(), "it caught up");
@@ -116,5 +146,5 @@ fn a_queue_that_nobody_has_holds_up_no_entry() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_is_down_is_not_waited_for() {
     let dispatcher = dispatcher(false);
-    assert!(dispatcher.reserve(1).await.is_none());
+    assert!(dispatcher.reserve(1, 0).await.is_none());
 }

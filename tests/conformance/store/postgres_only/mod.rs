@@ -1,5 +1,6 @@
 //! What only the PostgreSQL store has: partitions, pools, and a server that may go away.
 
+mod backlog;
 mod connections;
 mod door;
 mod door_refusals;
