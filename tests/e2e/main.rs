@@ -30,6 +30,7 @@ mod letters;
 mod mail;
 mod metrics;
 mod operating;
+mod overload;
 mod queues;
 mod reading;
 mod settings;
