@@ -50,6 +50,14 @@ pub enum BenchError {
     /// Figures that cannot be put together.
     #[error("the figures of the runs cannot be put together: {0}")]
     Figures(serde_json::Error),
+    /// Jobs were accepted and not published.
+    #[error("{published} of {wanted} jobs came to the broker, and none in the last minute")]
+    Unpublished {
+        /// How many did.
+        published: u64,
+        /// How many should have.
+        wanted: u64,
+    },
     /// Jobs were accepted and not brought to an end.
     #[error("{done} of {wanted} jobs came to their end, and none in the last minute")]
     Stuck {
@@ -241,8 +249,8 @@ impl Measure {
         jobs: u64,
         watch: Watch<'_>,
     ) -> Result<(), BenchError> {
-        let since = Instant::now();
-        while since.elapsed() < STUCK {
+        let (mut moved, mut last) = (Instant::now(), 0);
+        loop {
             let mut ready = 0;
             for queue in &subject.queues {
                 let queue = Source::new(queue.clone(), Lane::Normal);
@@ -253,11 +261,18 @@ impl Measure {
             }
             watch("wait for the broker", ready, jobs);
             if ready >= jobs {
-                break;
+                return Ok(());
+            }
+            if ready != last {
+                (moved, last) = (Instant::now(), ready);
+            } else if moved.elapsed() > STUCK {
+                return Err(BenchError::Unpublished {
+                    published: ready,
+                    wanted: jobs,
+                });
             }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(())
     }
 
     /// Both ways of enqueueing, while nothing consumes.

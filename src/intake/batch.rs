@@ -142,8 +142,12 @@ async fn read(
     owner: String,
 ) -> Result<Vec<NewJob>, Problem> {
     let (registry, queues) = (intake.registry.clone(), intake.queues.clone());
-    let _place = intake.readers.take().await?;
-    let reading = move || read_batch(&body, form, &owner, &registry, &queues);
+    let place = intake.readers.take().await?;
+    let reading = move || {
+        // Kept while the thread reads, also for a caller who has left.
+        let _place = place;
+        read_batch(&body, form, &owner, &registry, &queues)
+    };
     match tokio::task::spawn_blocking(reading).await {
         Ok(jobs) => Ok(jobs?),
         Err(error) => {

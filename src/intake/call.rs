@@ -17,6 +17,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::Method;
+use axum::http::header::EXPECT;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -199,13 +200,13 @@ async fn pass(guard: &Guard, scope: Option<Scope>, mut request: Request, next: N
     if let Some(scope) = scope {
         match guard.gate.admit(scope, request.headers()).await {
             Ok(caller) => request.extensions_mut().insert(caller),
-            Err(refused) => return refuse(refused, request).await,
+            Err(refused) => return refused.into_response(),
         };
     }
     let known: Vec<&str> = guard.declaration.query().collect();
     match query::read(request.uri().query(), &known) {
         Ok(pairs) => request.extensions_mut().insert(pairs),
-        Err(refused) => return refuse(refused, request).await,
+        Err(refused) => return refused.into_response(),
     };
     if guard.declaration.bodies.is_empty() {
         return next.run(request).await;
@@ -217,7 +218,10 @@ async fn pass(guard: &Guard, scope: Option<Scope>, mut request: Request, next: N
     }
 }
 
+/// Refuses for want of room. Who waits to be told to go on is not: reading would tell so.
 async fn refuse(refused: Problem, request: Request) -> Response {
-    body::discard(request.into_body()).await;
+    if !request.headers().contains_key(EXPECT) {
+        body::discard(request.into_body()).await;
+    }
     refused.into_response()
 }

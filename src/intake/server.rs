@@ -114,16 +114,24 @@ pub(super) async fn serve_within(
     let overflow = Arc::new(Semaphore::new(limits.overflow));
     let health = health.fallback(turn_away);
     let connections = TaskTracker::new();
+    let serve = |stream, seat| {
+        let served = connection::serve(limits, stream, routes.clone(), seat, stop.clone());
+        connections.spawn(served);
+    };
     while let Some(stream) = stop.run_until_cancelled(accept(&listener)).await {
         if let Some(seat) = seats.take() {
-            let served = connection::serve(limits, stream, routes.clone(), seat, stop.clone());
-            connections.spawn(served);
+            serve(stream, seat);
             continue;
         }
         let place = overflow.clone().acquire_owned();
         let Some(Ok(place)) = stop.run_until_cancelled(place).await else {
             break;
         };
+        // One may have come free meanwhile.
+        if let Some(seat) = seats.take() {
+            serve(stream, seat);
+            continue;
+        }
         let health = health.clone();
         connections.spawn(async move {
             connection::serve_once(limits, stream, health).await;

@@ -11,7 +11,7 @@ const SLACK: Duration = Duration::from_millis(50);
 /// While an idle transaction keeps what has died, a look visits all that it would have found since
 /// that began, and takes longer and longer. Looking as often as ever would take whole processors
 /// then; so the rest grows with what looks take beyond the fastest of them, which is the way to the
-/// store and back, up to a bound. A single slow look changes nothing: a stall says nothing about the
+/// store and back (50 ms of it at most), up to a bound. A single slow look changes nothing: a stall says nothing about the
 /// next one.
 #[derive(Debug, Clone)]
 pub struct Pace {

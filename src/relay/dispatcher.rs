@@ -50,6 +50,12 @@ impl Dispatcher {
         }
     }
 
+    /// Whether anything more may be published now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.room.available_permits() > 0
+    }
+
     /// Room for so many messages, with so many bytes of payload together, that are about to be
     /// committed. None when there is none soon, or nothing can be published now: whoever accepts
     /// jobs never waits for a broker that is down.

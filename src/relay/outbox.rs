@@ -19,8 +19,9 @@ pub(super) async fn run(relay: Arc<Relay>) {
     let mut pace = Pace::new(IDLE, LONGEST);
     loop {
         let mut idle = IDLE;
-        // While the broker is down, leasing would only shift every lease into the future.
-        if relay.broker.accepts() {
+        // While the broker is down, leasing would only shift every lease into the future; and what
+        // this process has no room for may be published by another.
+        if relay.broker.accepts() && relay.dispatcher.has_room() {
             let began = Instant::now();
             match relay.store.lease_outbox(ENTRIES, LEASE).await {
                 Ok(entries) if !entries.is_empty() => {

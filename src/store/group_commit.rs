@@ -10,6 +10,9 @@ use super::{StoreError, StoreResult};
 /// How often a batch that met a deadlock or serialization failure is tried again.
 const CONTENTION_RETRIES: u32 = 8;
 
+/// How often other tasks get their turn before a batch goes as it is.
+const TURNS: u32 = 8;
+
 /// Weight of a weighed batch, in bytes, give or take a request. Batches travel in memory, in one
 /// statement and in one outbox entry.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -118,7 +121,9 @@ where
 /// are woken by one write ask for their next one together, and the first of them must not go alone.
 async fn gather<T>(arrivals: &mut mpsc::Receiver<T>, arrived: &mut Vec<T>, max: usize) -> usize {
     let mut count = arrivals.recv_many(arrived, max).await;
-    while count > 0 && count < max {
+    let mut turns = TURNS;
+    while count > 0 && count < max && turns > 0 {
+        turns -= 1;
         tokio::task::yield_now().await;
         let before = count;
         while count < max

@@ -130,8 +130,10 @@ impl Fault {
         };
         let mut after = BTreeMap::new();
         for (job, pid, at) in starts {
-            if at >= ended && !self.was_cut_off(pid) {
-                after.entry(job).or_insert(at);
+            // What was stopped may run again elsewhere before the fault was seen to be over.
+            let stopped = self.stopped.iter().any(|stopped| stopped == job);
+            if (at >= ended || stopped) && !self.was_cut_off(pid) {
+                after.entry(job).or_insert(at.max(ended));
             }
         }
         let at = if self.stopped.is_empty() {

@@ -279,7 +279,9 @@ impl Subscription {
         while settled.len() > before && settled.len() < SETTLE_AT_ONCE {
             before = settled.len();
             tokio::task::yield_now().await;
-            while let Ok(next) = self.settlements.try_recv() {
+            while settled.len() < SETTLE_AT_ONCE
+                && let Ok(next) = self.settlements.try_recv()
+            {
                 settled.push(next);
             }
         }

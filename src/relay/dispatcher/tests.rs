@@ -119,6 +119,10 @@ async fn a_broker_that_lags_is_waited_for_and_not_for_long() {
     let all = dispatcher.reserve(1_000_000, 0).await;
     assert!(all.is_some(), "a larger entry than there is room for");
     assert!(dispatcher.reserve(1, 0).await.is_none());
+    assert!(
+        !dispatcher.has_room(),
+        "what others could publish is left to them"
+    );
     let (freed, waited) = tokio::join!(
         async {
             tokio::time::sleep(CATCH_UP / 2).await;
