@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::error::BenchError;
 use super::load::{LoadError, Target, flood, pace};
 use super::meter::now;
 use super::noop::{self, Noop};
@@ -15,7 +16,6 @@ use super::workers::{STUCK, Workers};
 use crate::broker::amqp::AmqpBroker;
 use crate::broker::{Broker, BrokerError, Lane, Source};
 use crate::job::QueueName;
-use crate::store::StoreError;
 use crate::store::postgres::PostgresStore;
 
 /// Connections for single submissions.
@@ -30,43 +30,6 @@ const WARM: u64 = 2_000;
 const IDLE: Duration = Duration::from_secs(2);
 /// How often the broker is asked how much it holds.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// Why nothing was measured.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BenchError {
-    /// A process of the bench.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// The load.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The broker.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// Figures that cannot be put together.
-    #[error("the figures of the runs cannot be put together: {0}")]
-    Figures(serde_json::Error),
-    /// Jobs were accepted and not published.
-    #[error("{published} of {wanted} jobs came to the broker, and none in the last minute")]
-    Unpublished {
-        /// How many did.
-        published: u64,
-        /// How many should have.
-        wanted: u64,
-    },
-    /// Jobs were accepted and not brought to an end.
-    #[error("{done} of {wanted} jobs came to their end, and none in the last minute")]
-    Stuck {
-        /// How many did.
-        done: u64,
-        /// How many should have.
-        wanted: u64,
-    },
-}
 
 /// The servers of an installation; without them the bench is embedded.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! would. What is measured is told beside the limit of the servers themselves, taken in the same
 //! run, because a figure without one says more about the machine than about the program.
 
+mod error;
 mod latency;
 mod load;
 mod measure;
@@ -17,9 +18,10 @@ mod spent;
 mod usage;
 mod workers;
 
+pub use error::BenchError;
 pub use latency::Latency;
 pub use load::LoadError;
-pub use measure::{BenchError, Measure, Subject, Watch};
+pub use measure::{Measure, Subject, Watch};
 pub use meter::{Meter, Reading, Timings};
 pub use noop::{Noop, kind, queue};
 pub use process::{BenchProcess, ProcessError, Role};

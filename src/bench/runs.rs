@@ -1,8 +1,8 @@
 use serde_json::Value;
 
 use super::Timings;
+use super::error::BenchError;
 use super::latency::{Latency, Times};
-use super::measure::BenchError;
 use super::median::median;
 use super::report::Report;
 

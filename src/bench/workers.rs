@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
-use super::measure::{BenchError, Watch};
+use super::error::BenchError;
+use super::measure::Watch;
 use super::process::{BenchProcess, ProcessError};
 use super::usage::Tree;
 use super::{Reading, Timings};
